@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file pcache.h
+ * @brief A durable, crash-safe write-back cache: a persistent-memory file in front of a slow backing file.
+ *
+ * The cache lives in one file, the *media*: on DAX, CXL memory, an NVDIMM, tmpfs or a plain file on a disk.
+ * The *backing* is a regular file or block device; the library puts no metadata on it.
+ *
+ * @par What is durable, and when
+ * On media of byte or cache-line granularity a write that returned survives a power cut. On media of page
+ * granularity (plain files) it does after the next pcache_flush(), or on return with #PCACHE_WRITE_FUA.
+ * pcache_stats::granularity tells which media this is. A write of at most pcache_stats::max_atomic_bytes is
+ * there whole or not at all after a crash. The backing gets the writes in order, batch by batch: even without
+ * the media it is at every moment between two batches a consistent, older image.
+ *
+ * @par Threads and processes
+ * Every call but pcache_open() and pcache_close() may be made from any thread at any time. One process owns
+ * a cache file at a time. Background threads start in pcache_open(), so open after fork(): a child that
+ * inherited a handle gets -ENOTRECOVERABLE from every call.
+ *
+ * @par Errors
+ * Functions return 0 or a count on success and a negative errno on failure; each errno has one meaning:
+ *
+ * | error | meaning |
+ * |---|---|
+ * | -EINVAL | a bad argument, or an unknown flag bit |
+ * | -ENOENT | no such cache file, and no #PCACHE_OPEN_CREATE |
+ * | -EEXIST | the cache exists, and #PCACHE_OPEN_EXCL was given |
+ * | -EUCLEAN | not a pcache file, or damaged metadata |
+ * | -EBADMSG | a checksum does not match: the cached data or the log is damaged |
+ * | -EPROTONOSUPPORT | a format this version does not know |
+ * | -EMEDIUMTYPE | this cache belongs to another backing |
+ * | -EBUSY | the cache is already open |
+ * | -EROFS | opened read-only, or a file that cannot be written |
+ * | -ENOSPC | no room for the cache file, or a write past the end of the backing |
+ * | -EAGAIN | #PCACHE_NOWAIT was given and the call would have to wait |
+ * | -EIO | the media or the backing failed |
+ * | -EOPNOTSUPP | not possible on this media or in this version |
+ * | -ECANCELED | the progress callback asked to stop |
+ * | -ENOTRECOVERABLE | the handle was inherited over fork() |
+ * | -ENOMEM | out of memory; nothing was changed |
+ *
+ * Every refusal is also explained in words to the log callback, if one is set.
+ */
+#ifndef PCACHE_H
+#define PCACHE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** @name Version of this header
+ *  @{ */
+#define PCACHE_VERSION_MAJOR 0 /**< Incompatible changes. */
+#define PCACHE_VERSION_MINOR 1 /**< Additions. */
+#define PCACHE_VERSION_PATCH 0 /**< Corrections. */
+/** @} */
+
+/** @name Flags of pcache_config::flags
+ *  @{ */
+#define PCACHE_OPEN_CREATE      (1u << 0) /**< Create the cache where the file is missing, or its first 64 KiB are zero. */
+#define PCACHE_OPEN_EXCL        (1u << 1) /**< With CREATE: fail with -EEXIST where a cache is already there. */
+#define PCACHE_OPEN_READONLY    (1u << 2) /**< Read only: nothing is stored on the media or the backing; no threads. */
+#define PCACHE_OPEN_ANY_BACKING (1u << 3) /**< Accept another backing id, and a backing that has grown. */
+/** @} */
+
+/** @name Flags of the data calls
+ *  @{ */
+#define PCACHE_WRITE_FUA (1u << 0) /**< Durable on return on every media, this write and all before it. */
+#define PCACHE_NOWAIT    (1u << 1) /**< All or nothing: -EAGAIN instead of waiting for space or for the backing. */
+/** @} */
+
+/** @name Flags of pcache_close()
+ *  @{ */
+#define PCACHE_CLOSE_DRAIN (1u << 0) /**< Write everything to the backing first. */
+/** @} */
+
+/** @brief A cache; opaque. */
+struct pcache;
+
+/** @brief How writes and misses are treated. Only #PCACHE_MODE_WRITEBACK is offered by this version. */
+enum pcache_mode {
+	PCACHE_MODE_WRITEBACK = 0,    /**< Acknowledged in the cache, written to the backing later. */
+	PCACHE_MODE_WRITETHROUGH = 1, /**< Reserved. */
+	PCACHE_MODE_WRITEAROUND = 2,  /**< Reserved. */
+	PCACHE_MODE_WRITEONLY = 3,    /**< Reserved. */
+};
+
+/** @brief When a write is durable. */
+enum pcache_durability {
+	PCACHE_DURABILITY_AUTO = 0,      /**< On return where the media can without a system call, else on flush. */
+	PCACHE_DURABILITY_ON_RETURN = 1, /**< On return on every media: on page granularity each write is synced. */
+	PCACHE_DURABILITY_ON_FLUSH = 2,  /**< After pcache_flush(); a media that can do better still does. */
+};
+
+/** @brief When the checksum of cached data is verified by reads. */
+enum pcache_verify {
+	PCACHE_VERIFY_NEVER = 0,  /**< By write-back only. */
+	PCACHE_VERIFY_FIRST = 1,  /**< At the first read of an extent after open (default). */
+	PCACHE_VERIFY_ALWAYS = 2, /**< At every read. */
+};
+
+/** @brief What it takes to make a store on the media durable. */
+enum pcache_granularity {
+	PCACHE_GRANULARITY_BYTE = 0,       /**< Visible is durable (eADR). */
+	PCACHE_GRANULARITY_CACHE_LINE = 1, /**< A cache-line flush and a fence. */
+	PCACHE_GRANULARITY_PAGE = 2,       /**< A file sync. */
+};
+
+/** @brief Health of an open cache. */
+enum pcache_state {
+	PCACHE_STATE_OK = 0,        /**< All is well. */
+	PCACHE_STATE_DEGRADED = 1,  /**< Write-back fails and is retried; data stays safe in the cache. */
+	PCACHE_STATE_READ_ONLY = 2, /**< Opened with #PCACHE_OPEN_READONLY. */
+	PCACHE_STATE_FAILED = 3,    /**< The media failed: writes are refused, what can be drained is drained. */
+};
+
+/** @brief Severity of a log message. */
+enum pcache_log_level {
+	PCACHE_LOG_ERROR = 0,   /**< Something was refused or failed. */
+	PCACHE_LOG_WARNING = 1, /**< Something was repaired or is being retried. */
+	PCACHE_LOG_INFO = 2,    /**< Life cycle: opened, recovered, closed. */
+};
+
+/**
+ * @brief Receives log messages.
+ *
+ * Called from any thread, never with a lock of the library held. It must not call back into the same cache.
+ *
+ * @param level    severity
+ * @param message  one line without a newline, valid only during the call
+ * @param arg      pcache_config::log_arg
+ */
+typedef void (*pcache_log_fn)(enum pcache_log_level level, const char *message, void *arg);
+
+/**
+ * @brief Reports the progress of a drain.
+ *
+ * Called in the thread that called pcache_drain(), with no lock held.
+ *
+ * @param done_bytes   media log bytes of this drain that are on the backing
+ * @param total_bytes  media log bytes that were dirty when the drain began
+ * @param arg          the argument given to pcache_drain()
+ * @return 0 to go on, anything else to cancel: pcache_drain() then returns -ECANCELED
+ */
+typedef int (*pcache_progress_fn)(uint64_t done_bytes, uint64_t total_bytes, void *arg);
+
+/**
+ * @brief Settings of pcache_open(). Fill with pcache_config_init() first, then change what you need.
+ *
+ * A field that is zero stands for its default. Settings marked (create) count only when the cache is created
+ * and are read from the media afterwards.
+ */
+struct pcache_config {
+	uint32_t size;               /**< sizeof(struct pcache_config), set by pcache_config_init(). */
+	uint32_t flags;              /**< PCACHE_OPEN_* bits. */
+	uint64_t cache_size_bytes;   /**< (create) Size of the cache file; at least 8 segments. 0: that of the file. */
+	uint32_t segment_size_bytes; /**< (create) Power of two, 64 KiB..64 MiB. Default 16 MiB. */
+	uint32_t mode;               /**< enum pcache_mode. */
+	uint32_t durability;         /**< enum pcache_durability. */
+	uint32_t gc_percent;         /**< Reclaim starts when more than this share of segments is in use; 1..95. Default 70. */
+	uint8_t backing_id[16];      /**< Caller's name for the backing, checked at open. All zero: not checked. */
+	pcache_log_fn log;           /**< Log callback, or NULL. */
+	void *log_arg;               /**< Handed to the log callback. */
+	uint64_t dirty_high_bytes;   /**< Write-back starts when more log than this is dirty. Default: a quarter of the cache. */
+	uint64_t batch_bytes;        /**< Log bytes per write-back batch, one backing sync each. Default 64 MiB. */
+	uint32_t dirty_age_ms;       /**< Write-back starts when data is dirty for this long. Default 5000 ms. */
+	uint32_t queue_depth;        /**< Writes to the backing in flight; 1..256. Default 32. */
+	uint32_t read_verify;        /**< enum pcache_verify, plus one (so that zero is the default, FIRST). */
+	uint32_t replay_threads;     /**< Threads that rebuild the index at open. Default: one per processor. */
+};
+
+/**
+ * @brief A look at an open cache. The caller sets @ref size first; fields beyond it are not written.
+ */
+struct pcache_stats {
+	uint32_t size;                 /**< sizeof(struct pcache_stats), set by the caller. */
+	uint32_t state;                /**< enum pcache_state. */
+	uint32_t granularity;          /**< enum pcache_granularity of the media. */
+	uint32_t mode;                 /**< enum pcache_mode. */
+	uint64_t max_atomic_bytes;     /**< A write up to this length is whole or absent after a crash. */
+	uint64_t backing_bytes;        /**< Size of the backing. */
+	uint64_t capacity_bytes;       /**< Bytes of all segments, overhead included. */
+	uint64_t segment_bytes;        /**< Size of one segment. */
+	uint64_t segments;             /**< Number of segments. */
+	uint64_t segments_free;        /**< Segments that hold nothing. */
+	uint64_t cached_bytes;         /**< Bytes of the backing that a read finds in the cache. */
+	uint64_t dirty_log_bytes;      /**< Media bytes of log that are not on the backing yet. */
+	uint64_t index_bytes;          /**< DRAM taken by the index. */
+	uint64_t reads;                /**< Read calls. */
+	uint64_t read_bytes;           /**< Bytes read from the cache or the backing. */
+	uint64_t read_miss_bytes;      /**< Bytes of them that came from the backing. */
+	uint64_t writes;               /**< Write calls. */
+	uint64_t write_bytes;          /**< Bytes written by them. */
+	uint64_t flushes;              /**< Flush calls. */
+	uint64_t writeback_batches;    /**< Write-back batches completed. */
+	uint64_t writeback_bytes;      /**< Bytes written to the backing. */
+	uint64_t writeback_ios;        /**< Write requests to the backing. */
+	uint64_t backing_syncs;        /**< Syncs of the backing. */
+	uint64_t media_syncs;          /**< Syncs of the media file (page granularity). */
+	uint64_t segments_reclaimed;   /**< Segments turned free by reclaim. */
+	uint64_t stalls;               /**< Writes that waited for space. */
+	uint64_t stall_ns;             /**< Time they waited in all. */
+	uint64_t stall_max_ns;         /**< Longest of these waits. */
+	uint64_t writeback_errors;     /**< Failed write-back batches. */
+	uint64_t checksum_errors;      /**< Extents whose data did not match its checksum. */
+	uint64_t open_ns;              /**< Time pcache_open() took. */
+	uint64_t replay_ns;            /**< Part of it spent in rebuilding the index. */
+	uint64_t replay_keys;          /**< Keys found on the media at open. */
+	uint64_t replay_voided;        /**< Torn lines found and voided at open: writes that were never acknowledged. */
+	uint64_t epoch;                /**< Grows by one with each open. */
+	uint64_t head_seq;             /**< Where the next write goes: segment sequence number. */
+	uint64_t head_line;            /**< ... and line. */
+	uint64_t tail_seq;             /**< dirty_tail: everything before it is on the backing, synced. */
+	uint64_t tail_line;            /**< ... and line. */
+	uint64_t recovered_end_bytes;  /**< Highest backing offset that replay found dirty or cached, or 0. */
+};
+
+/**
+ * @brief Fill @p config with the defaults of this version.
+ * @param config  to be filled; its size field is set to what the caller was compiled with
+ * @par Thread-safety
+ * Any thread.
+ */
+void pcache_config_init(struct pcache_config *config);
+
+/**
+ * @brief Open a cache file in front of @p backing_fd; create it if asked to.
+ *
+ * Recovers what an earlier owner left, however it ended, before it returns: every write that was durable is
+ * there, and no later power cut takes away what a read has shown. Nothing is ever formatted over a file that
+ * is not a pcache. A refused open leaves every file as it was.
+ *
+ * @param cache_path  path of the cache file
+ * @param backing_fd  file or block device, readable and (unless read-only) writable; borrowed until close, the
+ *                    library opens its own description of it where /proc allows. O_DIRECT is kept if it is set.
+ * @param config      settings, or NULL for the defaults
+ * @param[out] ret_cache  the handle; untouched on failure
+ * @return 0, or -EINVAL, -ENOENT, -EEXIST, -EUCLEAN, -EBADMSG, -EPROTONOSUPPORT, -EMEDIUMTYPE, -EBUSY, -EROFS,
+ *         -ENOSPC, -EOPNOTSUPP, -ENOMEM, -EIO, or what open(2) or pthread_create(3) gave
+ * @par Thread-safety
+ * Any thread, with different cache files.
+ * @snippet hello.c open
+ */
+int pcache_open(const char *cache_path, int backing_fd, const struct pcache_config *config, struct pcache **ret_cache);
+
+/**
+ * @brief Read @p len bytes at byte @p off of the cached backing.
+ *
+ * Bytes that are not cached come from the backing, read in the calling thread.
+ *
+ * @param cache  an open cache
+ * @param buf    where the bytes go; contents undefined on failure
+ * @param len    bytes, at most SSIZE_MAX
+ * @param off    bytes from the start of the backing
+ * @param flags  #PCACHE_NOWAIT or 0
+ * @return bytes read, short or 0 at the end of the backing; -EINVAL, -EAGAIN (NOWAIT and not all cached),
+ *         -EBADMSG (cached data damaged), -EIO, -ENOMEM, -ENOTRECOVERABLE
+ * @par Thread-safety
+ * Any thread. Of a write that runs at the same time a read sees any part or none.
+ * @snippet hello.c read
+ */
+ssize_t pcache_read(struct pcache *cache, void *buf, size_t len, uint64_t off, unsigned flags);
+
+/**
+ * @brief Write @p len bytes at byte @p off.
+ *
+ * Durable on return on byte and cache-line granularity, and everywhere with #PCACHE_WRITE_FUA. Waits for
+ * write-back only when the cache is full. Up to pcache_stats::max_atomic_bytes the write is atomic over a
+ * crash; a longer one is a row of such writes in ascending order.
+ *
+ * @param cache  an open cache
+ * @param buf    the bytes; must not change during the call, else the write may be found torn after a crash
+ * @param len    bytes, at most SSIZE_MAX
+ * @param off    bytes from the start of the backing; off + len may not pass its end
+ * @param flags  #PCACHE_WRITE_FUA, #PCACHE_NOWAIT or 0
+ * @return @p len; fewer if a write longer than max_atomic_bytes failed after its first parts, which then are
+ *         written; -EINVAL, -ENOSPC (past the end, nothing written), -EROFS, -EAGAIN (NOWAIT and no space),
+ *         -E2BIG (NOWAIT and longer than max_atomic_bytes), -EOPNOTSUPP (NOWAIT with FUA on page granularity),
+ *         -EIO or what write-back got from the backing (full and failing, or the media failed), -EBADMSG (full,
+ *         and damaged log stops write-back), -ENOMEM, -ENOTRECOVERABLE. After a failed FUA sync the write is
+ *         readable, but not durable.
+ * @par Thread-safety
+ * Any thread. Of overlapping concurrent writes one wins for each byte, the same one in memory and after a crash.
+ * @snippet hello.c write
+ */
+ssize_t pcache_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags);
+
+/**
+ * @brief Make everything written so far durable in the cache.
+ *
+ * Costs nothing on byte and cache-line granularity. On page granularity one sync of the media file, shared by
+ * all threads that flush at the same time. The backing is not touched.
+ *
+ * @param cache  an open cache
+ * @param flags  must be 0
+ * @return 0, -EINVAL, -EIO (the media failed; final), -ENOTRECOVERABLE
+ * @par Thread-safety
+ * Any thread.
+ * @snippet hello.c flush
+ */
+int pcache_flush(struct pcache *cache, unsigned flags);
+
+/**
+ * @brief Write everything that is dirty now to the backing, and sync it.
+ *
+ * Bounded by what was dirty at the call; writes that come later are not waited for.
+ *
+ * @param cache     an open cache
+ * @param progress  called after each batch, or NULL
+ * @param arg       handed to @p progress
+ * @param flags     must be 0
+ * @return 0; -ECANCELED; -EIO or another error of the backing (the data stays safe in the cache and is
+ *         retried); -EBADMSG (damaged dirty data, never written); -EROFS, -EINVAL, -ENOTRECOVERABLE
+ * @par Thread-safety
+ * Any thread.
+ * @snippet hello.c drain
+ */
+int pcache_drain(struct pcache *cache, pcache_progress_fn progress, void *arg, unsigned flags);
+
+/**
+ * @brief Take a look at counters and state.
+ * @param cache          an open cache
+ * @param[in,out] stats  size set by the caller; the rest is filled, unknown parts of it left alone
+ * @return 0, -EINVAL, -ENOTRECOVERABLE
+ * @par Thread-safety
+ * Any thread. The figures are each right, but not taken at one instant.
+ */
+int pcache_stats(struct pcache *cache, struct pcache_stats *stats);
+
+/**
+ * @brief Flush, stop the background threads and free the handle.
+ *
+ * A cache may be closed dirty and opened again. No other call on the handle may be running.
+ *
+ * @param cache  an open cache, or NULL (nothing happens, 0)
+ * @param flags  #PCACHE_CLOSE_DRAIN or 0
+ * @return 0, or the error of the flush or drain; -EINVAL for unknown flags, which are ignored.
+ *         The handle is gone in every case.
+ * @par Thread-safety
+ * One thread, after all other calls have returned.
+ */
+int pcache_close(struct pcache *cache, unsigned flags);
+
+/**
+ * @brief Explain an error of this library.
+ * @param error  a value a pcache function returned; the sign does not matter
+ * @return a static string
+ * @par Thread-safety
+ * Any thread.
+ */
+const char *pcache_strerror(int error);
+
+/**
+ * @brief Version of the library that is running.
+ * @return a static string such as "0.1.0"
+ * @par Thread-safety
+ * Any thread.
+ */
+const char *pcache_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * backing.h - the slow file or block device behind the cache: the only user of libaio, behind a table of operations.
+ *
+ * (B1) The library works on an open file description of its own, so that nobody else's fsync takes our errors.
+ * (B2) A sync covers only writes that completed before it was issued.
+ * (B3) The backing is never made longer: its size is what it was at open, and the partial block at its end goes
+ *      through a buffered description where O_DIRECT could not address it.
+ */
+#ifndef PC_BACKING_H
+#define PC_BACKING_H
+
+#include "log.h"
+#include "util.h"
+
+struct pc_backing;
+
+enum pc_io_op {
+	PC_IO_READ,
+	PC_IO_WRITE,
+};
+
+/* One request: off, len and buf are multiples of align_bytes, but for the end of the backing. */
+struct pc_io {
+	enum pc_io_op op;
+	uint64_t off;
+	uint8_t *buf;
+	size_t len;
+	int error; /* set by pc_backing_run: 0 when all of it was done, else negative errno */
+
+	size_t done;     /* private to pc_backing_run: bytes completed so far */
+	int64_t result;  /* set by reap: bytes of the last submission, or negative errno */
+	void *private_data; /* for the operations */
+};
+
+struct pc_backing_ops {
+	/* Submits a prefix of the requests from io->off + io->done; returns how many (at least 1), or negative errno. */
+	int (*submit)(struct pc_backing *backing, struct pc_io **ios, unsigned count);
+	/* Waits for at least one, returns how many are in ret_done (result set), or negative errno (-EINTR: again). */
+	int (*reap)(struct pc_backing *backing, struct pc_io **ret_done, unsigned max);
+	/* Synchronous read in the calling thread, any alignment; bytes read (short at the end), or negative errno. */
+	int64_t (*read)(struct pc_backing *backing, void *buf, uint64_t off, size_t len);
+	int (*sync)(struct pc_backing *backing);
+	void (*close)(struct pc_backing *backing);
+};
+
+struct pc_backing {
+	const struct pc_backing_ops *ops;
+	uint64_t size_bytes;
+	uint32_t align_bytes;  /* what requests must be aligned to; 1 for buffered descriptions */
+	uint32_t queue_depth;
+	bool readonly;
+};
+
+#define PC_BACKING_DEPTH_MAX 256u
+
+/* -EBADF: not open for what is needed; -EINVAL: neither regular file nor block device. readonly: never written. */
+int pc_backing_open(int fd, uint32_t queue_depth, bool readonly, const struct pc_log *log,
+		    struct pc_backing **ret_backing);
+
+/* NULL is accepted. */
+void pc_backing_close(struct pc_backing *backing);
+
+/*
+ * Do all requests, at most queue_depth in flight; the rest of a short completion is submitted again. Every request is
+ * finished when this returns, each with its own `error`. Returns the first error. Submit and reap belong to one thread
+ * at a time.
+ */
+int pc_backing_run(struct pc_backing *backing, struct pc_io *ios, size_t count);
+
+/* Read exactly len bytes in the calling thread; the end of the backing within the range is -EIO. Any alignment. */
+int pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, size_t len);
+
+static inline int pc_backing_sync(struct pc_backing *backing)
+{
+	return backing->ops->sync(backing);
+}
+
+#endif

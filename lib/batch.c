@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * batch.c - one batch of write-back: a stretch of the log becomes few, large, sorted writes to the backing.
+ *
+ *   key sets -> ranges in log order -> overlay (the newest version of each byte) -> runs of whole blocks -> waves
+ *
+ * A run is one write: neighbours merged, aligned as the backing wants it, at most RUN_BYTES. A block that the batch
+ * covers only in part is a run of its own; the rest of it is read from the backing first. A wave is as many runs as the
+ * buffer holds.
+ *
+ * (N1) Only versions from within the batch are written: what is newer comes with a later batch, so that the backing is
+ *      at every end of a batch what the log said at that position.
+ * (N2) Data is checked against its CRC in the buffer that goes out. What does not match is never written.
+ * (N3) The sync is issued after every write has completed, and its result is the batch's result.
+ */
+#include "cache.h"
+
+#include "crc32c.h"
+#include "overlay.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define RUN_BYTES  (1u << 20)
+#define WAVE_BYTES (8u << 20)
+#define WAVE_RUNS  2048u
+
+/* Where a range's data is, and its checksum. */
+struct source {
+	uint64_t media_off;
+	uint32_t crc;
+};
+
+/* A place in the pieces: `skip` bytes into one. */
+struct cursor {
+	uint32_t piece;
+	uint32_t skip;
+};
+
+struct run {
+	struct cursor from;
+	uint64_t data_off; /* first and last byte that the batch has; the run itself is whole blocks */
+	uint64_t data_end;
+	bool is_partial;
+};
+
+struct batch {
+	struct pcache *cache;
+	struct pc_range *ranges;
+	struct source *sources;
+	uint32_t range_count;
+	uint32_t range_room;
+	struct pc_overlay_piece *pieces;
+	uint32_t piece_count;
+	uint8_t *buffer;  /* WAVE_BYTES, aligned */
+	uint8_t *scratch; /* one key */
+	size_t buffer_used;
+	struct run *runs;
+	struct pc_io *ios;
+	unsigned run_count;
+};
+
+static void batch_free(struct batch *batch)
+{
+	free(batch->ranges);
+	free(batch->sources);
+	free(batch->pieces);
+	free(batch->buffer);
+	free(batch->scratch);
+	free(batch->runs);
+	free(batch->ios);
+}
+
+/* ---- gather ---- */
+
+static int make_room(struct batch *batch, uint32_t more)
+{
+	uint32_t need = batch->range_count + more;
+	struct pc_range *ranges;
+	struct source *sources;
+
+	if (need <= batch->range_room)
+		return 0;
+	need = (uint32_t)pc_power_of_two_above(need + 1024);
+	ranges = realloc(batch->ranges, need * sizeof(*ranges));
+	if (ranges == NULL)
+		return -ENOMEM;
+	batch->ranges = ranges;
+	sources = realloc(batch->sources, need * sizeof(*sources));
+	if (sources == NULL)
+		return -ENOMEM;
+	batch->sources = sources;
+	batch->range_room = need;
+	return 0;
+}
+
+static int gather_kset(struct batch *batch, const struct pc_segment *segment, const struct pc_lines *lines,
+		       uint32_t line, uint32_t count)
+{
+	int ret = make_room(batch, count);
+
+	if (ret < 0)
+		return ret;
+	for (uint32_t i = 0; i < count; i++) {
+		struct pc_key key = pc_kset_key(lines, line, i);
+
+		batch->ranges[batch->range_count] = (struct pc_range){ .off = key.off, .len = key.len };
+		batch->sources[batch->range_count] =
+			(struct source){ .media_off = segment->off + key.data_off, .crc = key.data_crc };
+		batch->range_count++;
+	}
+	return 0;
+}
+
+static int gather_lines(struct batch *batch, const struct pc_segment *segment, uint32_t first, uint32_t end)
+{
+	struct pcache *cache = batch->cache;
+	struct pc_kset_scope scope = pc_segment_scope(cache->segments, segment, cache->backing->size_bytes);
+	PC_FREE uint8_t *buf = malloc((size_t)(end - first) * PCM_LINE + 1);
+	struct pc_lines lines;
+	uint32_t line = first;
+	int ret;
+
+	if (buf == NULL)
+		return -ENOMEM;
+	ret = pc_lines_read(cache->media, segment->off + cache->segments->segment_bytes, first, end, buf, &lines);
+	while (ret == 0 && line < end) {
+		struct pc_kset kset;
+
+		if (!pc_kset_decode(&scope, &lines, line, &kset))
+			return pc_fail(&cache->config.log, -EBADMSG,
+				       "segment %u, line %u: a key set no longer matches its checksum; write-back stops here",
+				       segment->id, line);
+		ret = gather_kset(batch, segment, &lines, line, kset.count);
+		line += kset.lines;
+	}
+	return ret;
+}
+
+static int gather(struct batch *batch, struct pc_pos from, struct pc_pos end)
+{
+	struct pcache *cache = batch->cache;
+	int ret = 0;
+
+	for (uint64_t seq = from.seq; seq <= end.seq && ret == 0; seq++) {
+		uint32_t id = pc_stream_segment(&cache->write, seq);
+		uint32_t first_line = seq == from.seq ? from.line : 0;
+		uint32_t end_line = seq == end.seq ? end.line : pc_room_lines(pc_stream_last_room(&cache->write, id));
+
+		if (first_line < end_line)
+			ret = gather_lines(batch, pc_segment_at(cache->segments, id), first_line, end_line);
+	}
+	return ret;
+}
+
+/* ---- runs ---- */
+
+static uint64_t cursor_off(const struct batch *batch, struct cursor at)
+{
+	return batch->pieces[at.piece].off + at.skip;
+}
+
+static uint64_t piece_end(const struct batch *batch, uint32_t piece)
+{
+	return batch->pieces[piece].off + batch->pieces[piece].len;
+}
+
+/* The first byte at or behind `off` that the batch has. */
+static struct cursor advance(const struct batch *batch, struct cursor at, uint64_t off)
+{
+	while (at.piece < batch->piece_count && piece_end(batch, at.piece) <= off)
+		at = (struct cursor){ .piece = at.piece + 1 };
+	if (at.piece < batch->piece_count && cursor_off(batch, at) < off)
+		at.skip = (uint32_t)(off - batch->pieces[at.piece].off);
+	return at;
+}
+
+/* Up to where the batch has every byte from `at` on. */
+static uint64_t contiguous_end(const struct batch *batch, struct cursor at, uint64_t limit)
+{
+	uint64_t end = cursor_off(batch, at);
+
+	for (uint32_t piece = at.piece; piece < batch->piece_count && end < limit; piece++) {
+		if (piece != at.piece && batch->pieces[piece].off != end)
+			break;
+		end = piece_end(batch, piece);
+	}
+	return pc_min64(end, limit);
+}
+
+/* The next run, and the cursor behind it. */
+static struct cursor add_run(struct batch *batch, struct cursor at)
+{
+	const struct pc_backing *backing = batch->cache->backing;
+	uint64_t align = backing->align_bytes;
+	uint64_t data_off = cursor_off(batch, at);
+	uint64_t run_off = pc_align_down(data_off, align);
+	uint64_t data_end = contiguous_end(batch, at, run_off + RUN_BYTES);
+	uint64_t whole_end = data_end == backing->size_bytes ? data_end : pc_align_down(data_end, align);
+	struct run *run = &batch->runs[batch->run_count];
+	uint64_t run_end = whole_end;
+
+	*run = (struct run){ .from = at, .data_off = data_off, .data_end = whole_end };
+	if (data_off != run_off || whole_end <= run_off) {
+		run->is_partial = true;
+		run_end = pc_min64(run_off + align, backing->size_bytes);
+		run->data_end = run_end;
+	}
+	batch->ios[batch->run_count++] = (struct pc_io){
+		.op = PC_IO_WRITE,
+		.off = run_off,
+		.buf = batch->buffer + batch->buffer_used,
+		.len = run_end - run_off,
+	};
+	batch->buffer_used += pc_align_up(run_end - run_off, PC_PAGE);
+	return advance(batch, at, run_end);
+}
+
+/* ---- fill the buffer, write ---- */
+
+/* What the batch does not have of a block comes from the backing. */
+static int read_partial(struct batch *batch)
+{
+	PC_FREE struct pc_io *reads = malloc((batch->run_count + 1) * sizeof(*reads));
+	size_t count = 0;
+
+	if (reads == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < batch->run_count; i++) {
+		if (!batch->runs[i].is_partial)
+			continue;
+		reads[count] = batch->ios[i];
+		reads[count++].op = PC_IO_READ;
+	}
+	return count == 0 ? 0 : pc_backing_run(batch->cache->backing, reads, count);
+}
+
+/* Part of a range's data to `target`, the whole range checked (N2). */
+static int copy_checked(struct batch *batch, uint32_t range, uint32_t skip, uint32_t len, uint8_t *target)
+{
+	struct pcache *cache = batch->cache;
+	const struct source *source = &batch->sources[range];
+	uint32_t range_len = batch->ranges[range].len;
+	uint8_t *whole = len == range_len ? target : batch->scratch;
+	int ret = pc_media_read(cache->media, whole, source->media_off, range_len);
+
+	if (ret < 0)
+		return pc_fail(&cache->config.log, ret, "dirty data for offset %" PRIu64 " cannot be read from the media",
+			       batch->ranges[range].off);
+	if (pc_crc32c(0, whole, range_len) != source->crc) {
+		pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
+		return pc_fail(&cache->config.log, -EBADMSG,
+			       "dirty data for %u bytes at offset %" PRIu64 " does not match its checksum; it is not written back",
+			       range_len, batch->ranges[range].off);
+	}
+	if (whole != target)
+		memcpy(target, whole + skip, len);
+	return 0;
+}
+
+static int fill_run(struct batch *batch, const struct run *run, const struct pc_io *io)
+{
+	struct cursor at = run->from;
+
+	while (at.piece < batch->piece_count && cursor_off(batch, at) < run->data_end) {
+		const struct pc_overlay_piece *piece = &batch->pieces[at.piece];
+		uint64_t off = cursor_off(batch, at);
+		uint64_t end = pc_min64(piece_end(batch, at.piece), run->data_end);
+		uint32_t skip = (uint32_t)(off - batch->ranges[piece->range].off);
+		int ret = copy_checked(batch, piece->range, skip, (uint32_t)(end - off), io->buf + (off - io->off));
+
+		if (ret < 0)
+			return ret;
+		at = advance(batch, at, end);
+	}
+	return 0;
+}
+
+static int write_wave(struct batch *batch)
+{
+	struct pcache *cache = batch->cache;
+	int ret = read_partial(batch);
+
+	for (unsigned i = 0; i < batch->run_count && ret == 0; i++)
+		ret = fill_run(batch, &batch->runs[i], &batch->ios[i]);
+	if (ret < 0)
+		return ret;
+	ret = pc_backing_run(cache->backing, batch->ios, batch->run_count);
+	if (ret < 0)
+		return pc_fail(&cache->config.log, ret, "write-back: a write to the backing failed: %s",
+			       pcache_strerror(ret));
+	pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_IOS, batch->run_count);
+	for (unsigned i = 0; i < batch->run_count; i++)
+		pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_BYTES, batch->ios[i].len);
+	return 0;
+}
+
+static int write_pieces(struct batch *batch)
+{
+	struct cursor at = { 0 };
+	int ret = 0;
+
+	while (at.piece < batch->piece_count && ret == 0) {
+		batch->run_count = 0;
+		batch->buffer_used = 0;
+		while (at.piece < batch->piece_count && batch->run_count < WAVE_RUNS &&
+		       batch->buffer_used + RUN_BYTES <= WAVE_BYTES)
+			at = add_run(batch, at);
+		ret = write_wave(batch);
+	}
+	return ret;
+}
+
+static int allocate_buffers(struct batch *batch)
+{
+	void *buffer = NULL;
+
+	if (posix_memalign(&buffer, PC_PAGE, WAVE_BYTES) != 0)
+		return -ENOMEM;
+	batch->buffer = buffer;
+	batch->scratch = malloc(PCM_KEY_MAX_BYTES);
+	batch->runs = malloc(WAVE_RUNS * sizeof(*batch->runs));
+	batch->ios = malloc(WAVE_RUNS * sizeof(*batch->ios));
+	return batch->scratch == NULL || batch->runs == NULL || batch->ios == NULL ? -ENOMEM : 0;
+}
+
+static int write_and_sync(struct batch *batch, struct pc_pos from, struct pc_pos end)
+{
+	int ret = gather(batch, from, end);
+
+	if (ret < 0 || batch->range_count == 0)
+		return ret;
+	ret = pc_overlay(batch->ranges, batch->range_count, &batch->pieces, &batch->piece_count);
+	if (ret == 0)
+		ret = allocate_buffers(batch);
+	if (ret == 0)
+		ret = write_pieces(batch);
+	if (ret < 0)
+		return ret;
+	pc_stats_add(batch->cache->stats, PC_COUNT_BACKING_SYNCS, 1);
+	ret = pc_backing_sync(batch->cache->backing); /* order: every write above has completed (N3) */
+	if (ret < 0)
+		return pc_fail(&batch->cache->config.log, ret, "write-back: the sync of the backing failed: %s",
+			       pcache_strerror(ret));
+	return 0;
+}
+
+int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos end)
+{
+	struct batch batch = { .cache = cache };
+	int ret = write_and_sync(&batch, from, end);
+
+	batch_free(&batch);
+	return ret;
+}

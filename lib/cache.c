@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * cache.c - the life of an open cache, and the little state that its flows share.
+ *
+ * (C1) Threads start last and stop first.
+ * (C2) Close seals the open segment, and says on the media that it ended in order.
+ * (C3) A media failure is final: the flag is set once, writes and flushes are refused from then on, and nothing more is
+ *      sealed, freed or moved on the media.
+ */
+#include "cache.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* ---- state ---- */
+
+static int make_fork_guard(struct pcache *cache)
+{
+	uint32_t *guard = mmap(NULL, PC_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (guard == MAP_FAILED)
+		return -ENOMEM;
+	cache->fork_guard = guard;
+	if (madvise(guard, PC_PAGE, MADV_WIPEONFORK) != 0)
+		return -errno;
+	*guard = 1;
+	return 0;
+}
+
+static void init_locks(struct pcache *cache)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_mutex_init(&cache->state_lock, NULL);
+	pthread_cond_init(&cache->writeback.wake, &monotonic);
+	pthread_cond_init(&cache->reclaim.wake, &monotonic);
+	pthread_cond_init(&cache->space, &monotonic);
+	pthread_cond_init(&cache->progress, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+static int allocate(struct pcache **ret_cache)
+{
+	struct pcache *cache = aligned_alloc(PC_CACHE_LINE, sizeof(*cache));
+	struct pc_stats *stats = aligned_alloc(2 * PC_CACHE_LINE, sizeof(*stats));
+	int ret;
+
+	if (cache == NULL || stats == NULL) {
+		free(cache);
+		free(stats);
+		return -ENOMEM;
+	}
+	memset(cache, 0, sizeof(*cache));
+	memset(stats, 0, sizeof(*stats));
+	cache->stats = stats;
+	init_locks(cache);
+	ret = make_fork_guard(cache);
+	if (ret < 0) {
+		pc_cache_abandon(cache);
+		return ret;
+	}
+	*ret_cache = cache;
+	return 0;
+}
+
+void pc_cache_abandon(struct pcache *cache)
+{
+	pc_cache_stop_threads(cache);
+	pc_stream_destroy(&cache->write);
+	pc_index_delete(cache->index);
+	pc_segments_delete(cache->segments);
+	pc_media_close(cache->media);
+	pc_backing_close(cache->backing);
+	if (cache->fork_guard != NULL)
+		munmap((void *)(uintptr_t)cache->fork_guard, PC_PAGE);
+	pthread_mutex_destroy(&cache->state_lock);
+	pthread_cond_destroy(&cache->writeback.wake);
+	pthread_cond_destroy(&cache->reclaim.wake);
+	pthread_cond_destroy(&cache->space);
+	pthread_cond_destroy(&cache->progress);
+	free(cache->stats);
+	free(cache);
+}
+
+int pc_cache_fail_media(struct pcache *cache, int error)
+{
+	int none = 0;
+
+	if (!atomic_compare_exchange_strong(&cache->media_error, &none, error))
+		return -EIO;
+	pc_log(&cache->config.log, PCACHE_LOG_ERROR, "the media failed: %s; the cache takes no more writes",
+	       pcache_strerror(error));
+	pthread_mutex_lock(&cache->state_lock);
+	cache->attempts++;
+	pthread_cond_broadcast(&cache->space);
+	pc_worker_wake_locked(&cache->writeback);
+	pthread_mutex_unlock(&cache->state_lock);
+	return -EIO;
+}
+
+void pc_cache_wake_writeback(struct pcache *cache)
+{
+	pthread_mutex_lock(&cache->state_lock);
+	atomic_store_explicit(&cache->writeback_asleep, false, memory_order_relaxed);
+	pc_worker_wake_locked(&cache->writeback);
+	pthread_mutex_unlock(&cache->state_lock);
+}
+
+/* ---- positions ---- */
+
+struct pc_pos pc_cache_head(const struct pcache *cache)
+{
+	uint64_t room = pc_stream_room(&cache->write);
+	uint32_t segment = pc_stream_segment(&cache->write, pc_room_seq(room));
+
+	return (struct pc_pos){
+		.seq = atomic_load_explicit(&cache->segments->refs[segment].seq, memory_order_acquire),
+		.line = pc_room_lines(room),
+	};
+}
+
+/* Bytes of log in one segment before `line`: its lines and, in proportion, its data. */
+static uint64_t bytes_before(uint64_t room, uint32_t line)
+{
+	uint64_t lines = pc_room_lines(room);
+
+	if (lines == 0)
+		return 0;
+	return (pc_room_units(room) + lines) * PCM_LINE * pc_min64(line, lines) / lines;
+}
+
+uint64_t pc_cache_log_bytes(const struct pcache *cache, struct pc_pos from, struct pc_pos to)
+{
+	uint64_t newest_room = pc_stream_room(&cache->write);
+	uint64_t bytes = 0;
+
+	for (uint64_t seq = from.seq; seq <= to.seq; seq++) {
+		bool is_newest = (seq & PC_ROOM_SEQ_MASK) == pc_room_seq(newest_room);
+		uint64_t room = is_newest ? newest_room :
+					    pc_stream_last_room(&cache->write, pc_stream_segment(&cache->write, seq));
+
+		bytes += bytes_before(room, seq == to.seq ? to.line : UINT32_MAX);
+		bytes -= bytes_before(room, seq == from.seq ? from.line : 0);
+	}
+	return bytes;
+}
+
+/* ---- threads ---- */
+
+static int start_worker(struct pcache *cache, struct pc_worker *worker, void *(*run)(void *))
+{
+	int error = pthread_create(&worker->thread, NULL, run, cache);
+
+	worker->running = error == 0;
+	return -error;
+}
+
+int pc_cache_start_threads(struct pcache *cache)
+{
+	int ret;
+
+	if (cache->stepped || cache->config.readonly)
+		return 0;
+	ret = start_worker(cache, &cache->writeback, pc_writeback_thread);
+	if (ret == 0)
+		ret = start_worker(cache, &cache->reclaim, pc_reclaim_thread);
+	if (ret < 0)
+		return pc_fail(&cache->config.log, ret, "no background threads: %s", pcache_strerror(ret));
+	return 0;
+}
+
+static void join_worker(struct pc_worker *worker)
+{
+	if (worker->running)
+		pthread_join(worker->thread, NULL);
+	worker->running = false;
+}
+
+void pc_cache_stop_threads(struct pcache *cache)
+{
+	pthread_mutex_lock(&cache->state_lock);
+	cache->stop = true;
+	pthread_cond_broadcast(&cache->writeback.wake);
+	pthread_cond_broadcast(&cache->reclaim.wake);
+	pthread_mutex_unlock(&cache->state_lock);
+	join_worker(&cache->writeback);
+	join_worker(&cache->reclaim);
+}
+
+bool pc_cache_step(struct pcache *cache)
+{
+	return pc_reclaim_step(cache) > 0 || pc_writeback_step(cache) > 0;
+}
+
+/* ---- open and close ---- */
+
+int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct pc_backing *backing, bool stepped,
+		  struct pcache **ret_cache)
+{
+	uint64_t start_ns = pc_now_ns();
+	struct pcache *cache;
+	int ret = allocate(&cache);
+
+	if (ret < 0) {
+		pc_media_close(media);
+		pc_backing_close(backing);
+		return ret;
+	}
+	cache->config = *config;
+	cache->media = media;
+	cache->backing = backing;
+	cache->stepped = stepped;
+	ret = media->blank ? pc_recover_create(cache) : pc_recover_open(cache);
+	if (ret < 0 && media->blank)
+		pc_media_abandon(media);
+	if (ret == 0)
+		ret = pc_cache_start_threads(cache);
+	if (ret < 0) {
+		pc_cache_abandon(cache);
+		return ret;
+	}
+	cache->open_ns = pc_now_ns() - start_ns;
+	pc_log(&config->log, PCACHE_LOG_INFO, "opened: epoch %llu, %u segments, %llu keys, %llu torn lines voided",
+	       (unsigned long long)cache->identity.epoch, cache->segments->count, (unsigned long long)cache->replay_keys,
+	       (unsigned long long)cache->replay_voided);
+	*ret_cache = cache;
+	return 0;
+}
+
+/* (C2) */
+static int finish(struct pcache *cache)
+{
+	int ret = pc_io_flush(cache);
+
+	if (ret == 0)
+		ret = pc_rotate_close(cache);
+	return ret < 0 ? ret : pc_recover_mark_clean(cache);
+}
+
+int pc_cache_close(struct pcache *cache, bool drain)
+{
+	int drained = drain && !cache->config.readonly ? pc_writeback_drain(cache, NULL, NULL) : 0;
+	int ret = 0;
+
+	pc_cache_stop_threads(cache);
+	if (!cache->config.readonly)
+		ret = finish(cache);
+	pc_cache_abandon(cache);
+	return drained < 0 ? drained : ret;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * cache.h - one open cache: the modules it is made of, the state that the flows share, and the flows' entry points.
+ *
+ *     write       io -> stream (reserve) -> media (copy, kset, fence) -> index (publish)
+ *     read        io -> index -> media, or the backing
+ *     rotate      rotate -> segment (open, link, seal) -> stream
+ *     write-back  writeback -> media -> overlay -> backing (write, sync) -> tails
+ *     reclaim     reclaim -> index (drop) -> segment (generation, free)
+ *     open        recover -> replay -> index, segment, stream
+ */
+#ifndef PC_CACHE_H
+#define PC_CACHE_H
+
+#include "backing.h"
+#include "config.h"
+#include "index.h"
+#include "segment.h"
+#include "stats.h"
+#include "stream.h"
+
+struct pc_identity {
+	uint8_t uuid[16];
+	uint64_t epoch;
+	uint8_t backing_id[16];
+};
+
+/* Where a background thread sleeps. Events are counted under the state lock, so that none is lost. */
+struct pc_worker {
+	pthread_t thread;
+	pthread_cond_t wake;
+	uint64_t events;
+	bool running;
+};
+
+struct pcache {
+	struct pc_config config;
+	struct pc_media *media;
+	struct pc_backing *backing;
+	struct pc_segments *segments;
+	struct pc_index *index;
+	struct pc_stream write; /* the WRITE stream */
+	struct pc_stats *stats;
+	struct pc_identity identity;
+	const uint32_t *fork_guard; /* its page reads zero in a child of fork() */
+	uint64_t max_atomic_bytes;
+	uint64_t open_ns;
+	uint64_t replay_ns;
+	uint64_t replay_keys;
+	uint64_t replay_voided;
+	uint64_t recovered_end_bytes;
+	struct pc_meta info_meta;
+	bool stepped; /* no threads: whoever waits does the background work itself */
+
+	_Atomic int media_error;        /* sticky: the media failed (C3) */
+	_Atomic bool writeback_asleep;  /* nothing is dirty: the next writer wakes write-back */
+
+	pthread_mutex_t state_lock; /* rank PC_RANK_STATE; guards what follows */
+
+	struct pc_worker writeback;
+	struct pc_worker reclaim;
+	pthread_cond_t space;    /* a segment became free, or waiting for one makes no sense any more */
+	pthread_cond_t progress; /* dirty_tail moved, or cannot */
+	struct pc_meta tails_meta;   /* only the write-back flow changes it */
+	struct pc_pos dirty_tail;    /* durable */
+	struct pc_pos batch_end;     /* durable: a batch that began goes at least this far */
+	struct pc_pos drain_goal;    /* somebody waits until dirty_tail is here */
+	unsigned drainers;
+	struct pc_pos age_goal;      /* what is dirty for too long ends here */
+	uint64_t age_deadline_ns;    /* 0: not armed */
+	uint64_t oldest_seq;         /* oldest segment of the WRITE stream */
+	uint64_t attempts;           /* write-back steps that ended, well or not */
+	int writeback_error;         /* of the last attempt; 0 when it went well */
+	unsigned space_waiters;
+	bool high_water;             /* between the high and the low mark of dirty log */
+	bool stop;
+	uint64_t stalls;
+	uint64_t stall_ns;
+	uint64_t stall_max_ns;
+};
+
+/* ---- cache.c: life cycle, shared state ---- */
+
+/*
+ * Takes over media and backing in every case, also on failure. `stepped`: no threads are started, and background work
+ * happens in pc_cache_step() and wherever a caller would wait. -E... as pcache_open().
+ */
+int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct pc_backing *backing, bool stepped,
+		  struct pcache **ret_cache);
+int pc_cache_close(struct pcache *cache, bool drain);
+
+/* Release everything without a store: after a failed open, or as a crash in tests. Threads are stopped. */
+void pc_cache_abandon(struct pcache *cache);
+
+/* The media failed: every later write and flush gets -EIO, what can still be read is drained. Returns -EIO. */
+int pc_cache_fail_media(struct pcache *cache, int error);
+
+/* Where the next write goes. */
+struct pc_pos pc_cache_head(const struct pcache *cache);
+
+/* Log bytes from one position to another, estimated by lines within a segment. */
+uint64_t pc_cache_log_bytes(const struct pcache *cache, struct pc_pos from, struct pc_pos to);
+
+/* Start and stop the background threads; state lock not held. */
+int pc_cache_start_threads(struct pcache *cache);
+void pc_cache_stop_threads(struct pcache *cache);
+
+/* Do one piece of background work; true if there was any that got on. For stepped caches. */
+bool pc_cache_step(struct pcache *cache);
+
+/* An event for a worker; the caller holds the state lock. */
+static inline void pc_worker_wake_locked(struct pc_worker *worker)
+{
+	worker->events++;
+	pthread_cond_signal(&worker->wake);
+}
+
+void pc_cache_wake_writeback(struct pcache *cache);
+
+/* ---- the flows ---- */
+
+/* io.c. len > 0, inside the backing, flags checked. Bytes done, or negative errno. */
+ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags);
+ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, unsigned flags);
+int pc_io_flush(struct pcache *cache);
+
+/* rotate.c: the life of a segment in the WRITE stream. */
+int pc_rotate(struct pcache *cache, uint64_t room_seen, bool nowait); /* until `room_seen` is no longer the open one */
+int pc_rotate_close(struct pcache *cache);                           /* close the open segment, seal it if all is done */
+int pc_rotate_seal(struct pcache *cache, uint32_t segment, uint64_t seq, uint32_t lines);
+
+/* recover.c, replay.c: from the media to a cache that can serve. */
+int pc_recover_create(struct pcache *cache);
+int pc_recover_open(struct pcache *cache);
+int pc_recover_mark_clean(struct pcache *cache);
+
+/* The segments of the WRITE stream, oldest first; what replay found in each. */
+struct pc_replayed {
+	uint32_t segment;
+	uint32_t lines;  /* used */
+	uint32_t units;
+	uint32_t known;  /* lines under this one were known to be durable */
+	uint32_t *voids; /* lines to be voided */
+	uint32_t void_count;
+};
+
+struct pc_chain {
+	struct pc_replayed *items;
+	uint32_t count;
+};
+
+int pc_replay(struct pcache *cache, const struct pc_chain *chain); /* into the index; stores nothing */
+
+/* batch.c: the log in [from, end) goes to the backing, merged and synced; stores nothing on the media. */
+int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos end);
+
+/* writeback.c */
+int pc_writeback_step(struct pcache *cache); /* 1: a batch went out; 0: nothing could be done; or negative errno */
+int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *arg);
+void *pc_writeback_thread(void *cache);
+
+/* reclaim.c */
+int pc_reclaim_step(struct pcache *cache); /* 1: a segment became free; 0: nothing to do; or negative errno */
+bool pc_reclaim_possible_locked(const struct pcache *cache);
+void *pc_reclaim_thread(void *cache);
+
+#endif

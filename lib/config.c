@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * config.c - checks the public settings and fills in defaults. The public struct may come from a program that was
+ * compiled with an older, shorter header: what it does not have is zero, and zero means the default.
+ */
+#include "config.h"
+
+#include "format.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SIZE_MIN offsetof(struct pcache_config, log) /* of the first version: up to the backing id */
+#define SIZE_MAX_SANE 4096u
+
+#define OPEN_FLAGS (PCACHE_OPEN_CREATE | PCACHE_OPEN_EXCL | PCACHE_OPEN_READONLY | PCACHE_OPEN_ANY_BACKING)
+
+#define GC_PERCENT_DEFAULT   70u
+#define GC_PERCENT_MAX       95u
+#define BATCH_BYTES_DEFAULT  (64ull << 20)
+#define DIRTY_AGE_MS_DEFAULT 5000u
+#define QUEUE_DEPTH_DEFAULT  32u
+#define QUEUE_DEPTH_MAX      256u
+#define REPLAY_THREADS_MAX   64u
+
+static int check_flags(const struct pcache_config *in)
+{
+	const struct pc_log log = { in->log, in->log_arg };
+
+	if ((in->flags & ~OPEN_FLAGS) != 0)
+		return pc_fail(&log, -EINVAL, "config: unknown flags 0x%x", in->flags & ~OPEN_FLAGS);
+	if ((in->flags & PCACHE_OPEN_EXCL) != 0 && (in->flags & PCACHE_OPEN_CREATE) == 0)
+		return pc_fail(&log, -EINVAL, "config: EXCL makes sense only together with CREATE");
+	if ((in->flags & PCACHE_OPEN_READONLY) != 0 && (in->flags & PCACHE_OPEN_CREATE) != 0)
+		return pc_fail(&log, -EINVAL, "config: READONLY and CREATE exclude each other");
+	return 0;
+}
+
+static int check_modes(const struct pcache_config *in)
+{
+	const struct pc_log log = { in->log, in->log_arg };
+
+	if (in->mode > PCACHE_MODE_WRITEONLY)
+		return pc_fail(&log, -EINVAL, "config: mode %u does not exist", in->mode);
+	if (in->mode != PCACHE_MODE_WRITEBACK)
+		return pc_fail(&log, -EOPNOTSUPP, "config: mode %u is not offered by this version", in->mode);
+	if (in->durability > PCACHE_DURABILITY_ON_FLUSH)
+		return pc_fail(&log, -EINVAL, "config: durability %u does not exist", in->durability);
+	if (in->read_verify > PCACHE_VERIFY_ALWAYS + 1)
+		return pc_fail(&log, -EINVAL, "config: read_verify %u does not exist", in->read_verify);
+	return 0;
+}
+
+static int check_numbers(const struct pcache_config *in)
+{
+	const struct pc_log log = { in->log, in->log_arg };
+	uint32_t segment = in->segment_size_bytes == 0 ? PCM_SEGMENT_DEFAULT : in->segment_size_bytes;
+
+	if (!pc_is_power_of_two(segment) || segment < PCM_SEGMENT_MIN || segment > PCM_SEGMENT_MAX)
+		return pc_fail(&log, -EINVAL, "config: segment_size_bytes %u is not a power of two from %u to %u", segment,
+			       PCM_SEGMENT_MIN, PCM_SEGMENT_MAX);
+	if (in->gc_percent > GC_PERCENT_MAX)
+		return pc_fail(&log, -EINVAL, "config: gc_percent %u is above %u", in->gc_percent, GC_PERCENT_MAX);
+	if (in->queue_depth > QUEUE_DEPTH_MAX)
+		return pc_fail(&log, -EINVAL, "config: queue_depth %u is above %u", in->queue_depth, QUEUE_DEPTH_MAX);
+	if (in->replay_threads > REPLAY_THREADS_MAX)
+		return pc_fail(&log, -EINVAL, "config: replay_threads %u is above %u", in->replay_threads,
+			       REPLAY_THREADS_MAX);
+	if (in->cache_size_bytes > INT64_MAX)
+		return pc_fail(&log, -EINVAL, "config: cache_size_bytes %" PRIu64 " is too large", in->cache_size_bytes);
+	return 0;
+}
+
+static uint32_t processors(void)
+{
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return count < 1 ? 1 : (uint32_t)pc_min64((uint64_t)count, REPLAY_THREADS_MAX);
+}
+
+static struct pc_config with_defaults(const struct pcache_config *in)
+{
+	struct pc_config out = {
+		.create = (in->flags & PCACHE_OPEN_CREATE) != 0,
+		.exclusive = (in->flags & PCACHE_OPEN_EXCL) != 0,
+		.readonly = (in->flags & PCACHE_OPEN_READONLY) != 0,
+		.any_backing = (in->flags & PCACHE_OPEN_ANY_BACKING) != 0,
+		.durable_on_return = in->durability == PCACHE_DURABILITY_ON_RETURN,
+		.cache_size_bytes = in->cache_size_bytes,
+		.segment_bytes = in->segment_size_bytes == 0 ? PCM_SEGMENT_DEFAULT : in->segment_size_bytes,
+		.gc_percent = in->gc_percent == 0 ? GC_PERCENT_DEFAULT : in->gc_percent,
+		.dirty_high_bytes = in->dirty_high_bytes,
+		.batch_bytes = in->batch_bytes == 0 ? BATCH_BYTES_DEFAULT : in->batch_bytes,
+		.dirty_age_ms = in->dirty_age_ms == 0 ? DIRTY_AGE_MS_DEFAULT : in->dirty_age_ms,
+		.queue_depth = in->queue_depth == 0 ? QUEUE_DEPTH_DEFAULT : in->queue_depth,
+		.verify = in->read_verify == 0 ? PCACHE_VERIFY_FIRST : (enum pcache_verify)(in->read_verify - 1),
+		.replay_threads = in->replay_threads == 0 ? processors() : in->replay_threads,
+		.log = { in->log, in->log_arg },
+	};
+
+	memcpy(out.backing_id, in->backing_id, sizeof(out.backing_id));
+	return out;
+}
+
+int pc_config_check(const struct pcache_config *config, struct pc_config *ret_config)
+{
+	struct pcache_config in = { 0 };
+	int ret;
+
+	if (config != NULL) {
+		if (config->size < SIZE_MIN || config->size > SIZE_MAX_SANE)
+			return -EINVAL;
+		memcpy(&in, config, pc_min64(config->size, sizeof(in)));
+	}
+	ret = check_flags(&in);
+	if (ret == 0)
+		ret = check_modes(&in);
+	if (ret == 0)
+		ret = check_numbers(&in);
+	if (ret == 0)
+		*ret_config = with_defaults(&in);
+	return ret;
+}

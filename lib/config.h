@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * config.h - the settings of one open cache: the public struct, checked once, with its defaults filled in.
+ */
+#ifndef PC_CONFIG_H
+#define PC_CONFIG_H
+
+#include "log.h"
+#include "util.h"
+
+struct pc_config {
+	bool create;
+	bool exclusive;
+	bool readonly;
+	bool any_backing;
+	bool durable_on_return; /* on page granularity too: every write is synced */
+	uint64_t cache_size_bytes;
+	uint32_t segment_bytes;
+	uint32_t gc_percent;
+	uint8_t backing_id[16];
+	uint64_t dirty_high_bytes; /* 0: a quarter of the cache */
+	uint64_t batch_bytes;
+	uint32_t dirty_age_ms;
+	uint32_t queue_depth;
+	enum pcache_verify verify;
+	uint32_t replay_threads;
+	struct pc_log log;
+};
+
+/* `config` may be NULL, or shorter than today's struct. -EINVAL or -EOPNOTSUPP, with a message. */
+int pc_config_check(const struct pcache_config *config, struct pc_config *ret_config);
+
+#endif

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * index.c - leaves of packed extents on a hash table.
+ *
+ * The backing is cut in leaves of 256 KiB. A leaf is one allocation: a header and an array of extents, sorted, without
+ * overlap. Leaves hang on buckets by a hash of their number; the number of buckets follows the size of the cache, so
+ * memory follows what is cached and not the backing's size. Each bucket has a lock; "the leaf's lock" is its bucket's.
+ *
+ * (X1) Extents of a leaf are sorted, do not overlap, do not leave the leaf, and each lies inside one key.
+ * (X2) Of two mappings of a byte the one with the higher position stays, in whatever order they come. So memory and
+ *      replay agree on the winner of two concurrent writes, and replay may run in any order on all processors.
+ * (X3) Publishing never fails: prepare made room. W prepared keys end in at most 2 * W more extents than there were
+ *      when nobody was preparing: the visible pieces of w overlapping keys number at most 2w - 1, and cut at most one
+ *      older extent in two. So each prepare takes two, a publish gives back only what it really used, and the rest is
+ *      given back when the last prepared key of the leaf is published.
+ * (X4) live[segment] is the number of bytes that the extents find in that segment.
+ * (X5) An empty leaf that nobody prepares is freed.
+ *
+ * Lock: pc_bucket.lock (rank PC_RANK_LEAF). Nothing is called with it held but the allocator.
+ */
+#include "index.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <string.h>
+
+#define BLOCK_BYTES       4096u
+#define BLOCKS_PER_BUCKET 8u
+
+struct pc_extent {
+	uint64_t off : 18; /* in the leaf */
+	uint64_t len_minus_1 : 16;
+	uint64_t slot : 21; /* of the key, in its segment */
+	uint64_t verified : 1;
+	uint64_t : 8;
+	uint64_t data_off : 26; /* in the segment */
+	uint64_t segment : 22;
+	uint64_t : 16;
+};
+static_assert(sizeof(struct pc_extent) == 16, "pc_extent");
+static_assert(PC_LEAF_BYTES == 1u << 18, "pc_extent.off");
+
+struct pc_leaf {
+	struct pc_leaf *next;
+	uint64_t number;
+	uint32_t count;
+	uint32_t capacity;
+	uint32_t prepared; /* keys that are prepared and not yet published */
+	uint32_t spare;    /* extents of `capacity` promised to them (X3) */
+	struct pc_extent extents[];
+};
+
+struct pc_bucket {
+	struct pc_lock lock; /* guards the chain and every leaf in it */
+
+	uint32_t padding;
+	struct pc_leaf *leaves;
+};
+
+struct pc_live {
+	_Alignas(PC_CACHE_LINE) _Atomic uint64_t bytes;
+};
+
+struct pc_index {
+	const struct pc_segment_ref *refs;
+	struct pc_bucket *buckets;
+	struct pc_live *live;
+	uint64_t bucket_count; /* power of two */
+	unsigned hash_shift;
+	uint32_t segment_count;
+
+	_Alignas(PC_CACHE_LINE) _Atomic uint64_t leaf_bytes; /* of memory */
+};
+
+int pc_index_new(const struct pc_segment_ref *refs, uint32_t segment_count, uint64_t capacity_bytes,
+		 struct pc_index **ret_index)
+{
+	struct pc_index *index = aligned_alloc(PC_CACHE_LINE, sizeof(*index));
+	uint64_t buckets = pc_power_of_two_above(capacity_bytes / BLOCK_BYTES / BLOCKS_PER_BUCKET + 2);
+
+	if (index == NULL)
+		return -ENOMEM;
+	memset(index, 0, sizeof(*index));
+	index->refs = refs;
+	index->segment_count = segment_count;
+	index->bucket_count = buckets;
+	index->hash_shift = 64 - (unsigned)__builtin_ctzll(buckets);
+	index->buckets = calloc(buckets, sizeof(*index->buckets));
+	index->live = aligned_alloc(PC_CACHE_LINE, segment_count * sizeof(*index->live));
+	if (index->buckets == NULL || index->live == NULL) {
+		free(index->live);
+		free(index->buckets);
+		free(index);
+		return -ENOMEM;
+	}
+	memset(index->live, 0, segment_count * sizeof(*index->live));
+	*ret_index = index;
+	return 0;
+}
+
+void pc_index_delete(struct pc_index *index)
+{
+	if (index == NULL)
+		return;
+	for (uint64_t i = 0; i < index->bucket_count; i++) {
+		struct pc_leaf *next;
+
+		for (struct pc_leaf *leaf = index->buckets[i].leaves; leaf != NULL; leaf = next) {
+			next = leaf->next;
+			free(leaf);
+		}
+	}
+	free(index->buckets);
+	free(index->live);
+	free(index);
+}
+
+/* ---- leaves ---- */
+
+static struct pc_bucket *bucket_of(const struct pc_index *index, uint64_t number)
+{
+	/* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the golden ratio spreads neighbours evenly. */
+	return &index->buckets[number * 0x9e3779b97f4a7c15ull >> index->hash_shift];
+}
+
+/* Where the pointer to the leaf is, or would be. */
+static struct pc_leaf **find_leaf(struct pc_bucket *bucket, uint64_t number)
+{
+	struct pc_leaf **link = &bucket->leaves;
+
+	while (*link != NULL && (*link)->number != number)
+		link = &(*link)->next;
+	return link;
+}
+
+static void count_memory(struct pc_index *index, int64_t bytes)
+{
+	atomic_fetch_add_explicit(&index->leaf_bytes, (uint64_t)bytes, memory_order_relaxed);
+}
+
+/* Give the leaf at *link this capacity; creates it where there is none. */
+static int resize_leaf(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t capacity)
+{
+	struct pc_leaf *old = *link;
+	int64_t old_bytes = old == NULL ? 0 : (int64_t)malloc_usable_size(old);
+	struct pc_leaf *leaf = realloc(old, sizeof(*leaf) + capacity * sizeof(struct pc_extent));
+
+	if (leaf == NULL)
+		return -ENOMEM;
+	if (old == NULL)
+		*leaf = (struct pc_leaf){ .number = number };
+	leaf->capacity = capacity;
+	*link = leaf;
+	count_memory(index, (int64_t)malloc_usable_size(leaf) - old_bytes);
+	return 0;
+}
+
+/* Room for `more` extents beyond what is there and promised. */
+static int reserve_extents(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t more)
+{
+	struct pc_leaf *leaf = *link;
+	uint32_t need = more + (leaf == NULL ? 0 : leaf->count + leaf->spare);
+
+	if (leaf != NULL && need <= leaf->capacity)
+		return 0;
+	return resize_leaf(index, link, number, need + need / 8);
+}
+
+/* (X5), and give back memory after a removal. */
+static void trim_leaf(struct pc_index *index, struct pc_leaf **link)
+{
+	struct pc_leaf *leaf = *link;
+
+	if (leaf->prepared != 0)
+		return;
+	if (leaf->count == 0) {
+		*link = leaf->next;
+		count_memory(index, -(int64_t)malloc_usable_size(leaf));
+		free(leaf);
+	} else if (leaf->capacity > 2 * leaf->count + 8) {
+		/* A smaller block that cannot be had leaves the larger one in place. */
+		(void)resize_leaf(index, link, leaf->number, leaf->count + 2);
+	}
+}
+
+/* ---- extents ---- */
+
+static uint32_t extent_end(const struct pc_extent *extent)
+{
+	return (uint32_t)extent->off + (uint32_t)extent->len_minus_1 + 1;
+}
+
+/* First extent that ends behind `off`. */
+static uint32_t first_behind(const struct pc_leaf *leaf, uint32_t off)
+{
+	uint32_t low = 0;
+	uint32_t high = leaf->count;
+
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+
+		if (extent_end(&leaf->extents[middle]) > off)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+static void add_live(struct pc_index *index, uint32_t segment, int64_t bytes)
+{
+	atomic_fetch_add_explicit(&index->live[segment].bytes, (uint64_t)bytes, memory_order_relaxed);
+}
+
+/* Part [from, to) of an extent. */
+static struct pc_extent cut(struct pc_extent extent, uint32_t from, uint32_t to)
+{
+	extent.data_off += from - extent.off;
+	extent.off = from;
+	extent.len_minus_1 = to - from - 1;
+	return extent;
+}
+
+/* Put [from, to) of `new` in the place of whatever is there. The leaf has room for two more. */
+static void replace_range(struct pc_index *index, struct pc_leaf *leaf, const struct pc_extent *new, uint32_t from,
+			  uint32_t to)
+{
+	uint32_t first = first_behind(leaf, from);
+	uint32_t behind = first;
+	struct pc_extent put[3];
+	uint32_t put_count = 0;
+
+	while (behind < leaf->count && leaf->extents[behind].off < to) {
+		const struct pc_extent *old = &leaf->extents[behind++];
+		uint64_t start = pc_max64(old->off, from);
+
+		add_live(index, old->segment, -(int64_t)(pc_min64(extent_end(old), to) - start));
+	}
+	if (first < behind && leaf->extents[first].off < from)
+		put[put_count++] = cut(leaf->extents[first], (uint32_t)leaf->extents[first].off, from);
+	put[put_count++] = cut(*new, from, to);
+	if (first < behind && extent_end(&leaf->extents[behind - 1]) > to)
+		put[put_count++] = cut(leaf->extents[behind - 1], to, extent_end(&leaf->extents[behind - 1]));
+	assert(leaf->count - (behind - first) + put_count <= leaf->capacity);
+	if (put_count != behind - first)
+		memmove(&leaf->extents[first + put_count], &leaf->extents[behind],
+			(leaf->count - behind) * sizeof(struct pc_extent));
+	memcpy(&leaf->extents[first], put, put_count * sizeof(struct pc_extent));
+	leaf->count += put_count - (behind - first);
+	add_live(index, new->segment, to - from);
+}
+
+static bool is_later(const struct pc_index *index, const struct pc_extent *a, const struct pc_extent *b)
+{
+	uint64_t seq_a;
+	uint64_t seq_b;
+
+	if (a->segment == b->segment)
+		return a->slot > b->slot;
+	seq_a = atomic_load_explicit(&index->refs[a->segment].seq, memory_order_relaxed);
+	seq_b = atomic_load_explicit(&index->refs[b->segment].seq, memory_order_relaxed);
+	return seq_a > seq_b;
+}
+
+/* First extent in [from, to) that is later than `new` (X2); leaf->count if there is none. */
+static uint32_t first_later(const struct pc_index *index, const struct pc_leaf *leaf, const struct pc_extent *new,
+			    uint32_t from, uint32_t to)
+{
+	for (uint32_t i = first_behind(leaf, from); i < leaf->count && leaf->extents[i].off < to; i++)
+		if (is_later(index, &leaf->extents[i], new))
+			return i;
+	return leaf->count;
+}
+
+/*
+ * Enter `new` but for the bytes that a later extent has. The leaf at *link has room for two more, promised or not;
+ * without a promise (replay) room for each further piece is made on the way.
+ */
+static int merge(struct pc_index *index, struct pc_leaf **link, const struct pc_extent *new, bool promised)
+{
+	uint32_t from = (uint32_t)new->off;
+	uint32_t end = extent_end(new);
+
+	while (from < end) {
+		struct pc_leaf *leaf = *link;
+		uint32_t later = first_later(index, leaf, new, from, end);
+		uint32_t to = later == leaf->count ? end : (uint32_t)pc_max64(leaf->extents[later].off, from);
+		uint32_t next = later == leaf->count ? end : extent_end(&leaf->extents[later]);
+
+		if (from < to) {
+			int ret = promised ? 0 : reserve_extents(index, link, leaf->number, 2);
+
+			if (ret < 0)
+				return ret;
+			replace_range(index, *link, new, from, to);
+		}
+		from = next;
+	}
+	return 0;
+}
+
+static struct pc_extent extent_of(const struct pc_mapping *mapping)
+{
+	return (struct pc_extent){
+		.off = mapping->off % PC_LEAF_BYTES,
+		.len_minus_1 = mapping->len - 1,
+		.slot = mapping->slot,
+		.verified = mapping->verified,
+		.data_off = mapping->data_off,
+		.segment = mapping->segment,
+	};
+}
+
+/* ---- entering ---- */
+
+static uint32_t keys_in(uint64_t off, uint64_t end)
+{
+	return (uint32_t)((end - 1) / PC_INDEX_KEY_MAX - off / PC_INDEX_KEY_MAX + 1);
+}
+
+/* The promise of `keys` keys is over; with the last one every unused extent goes back (X3). */
+static void settle(struct pc_leaf *leaf, uint32_t keys, int64_t used)
+{
+	leaf->prepared -= keys;
+	if (leaf->prepared == 0)
+		leaf->spare = 0;
+	else if (used > 0)
+		leaf->spare -= (uint32_t)pc_min64((uint64_t)used, leaf->spare);
+}
+
+int pc_index_prepare(struct pc_index *index, uint64_t off, uint64_t len)
+{
+	uint64_t end = off + len;
+
+	for (uint64_t at = off; at < end;) {
+		uint64_t number = at / PC_LEAF_BYTES;
+		uint64_t leaf_end = pc_min64(end, (number + 1) * PC_LEAF_BYTES);
+		struct pc_bucket *bucket = bucket_of(index, number);
+		uint32_t keys = keys_in(at, leaf_end);
+		struct pc_leaf **link;
+		int ret;
+
+		pc_lock_acquire(&bucket->lock);
+		link = find_leaf(bucket, number);
+		ret = reserve_extents(index, link, number, 2 * keys);
+		if (ret == 0) {
+			(*link)->prepared += keys;
+			(*link)->spare += 2 * keys;
+		}
+		pc_lock_release(&bucket->lock);
+		if (ret < 0) {
+			pc_index_unprepare(index, off, at - off);
+			return ret;
+		}
+		at = leaf_end;
+	}
+	return 0;
+}
+
+void pc_index_unprepare(struct pc_index *index, uint64_t off, uint64_t len)
+{
+	uint64_t end = off + len;
+
+	for (uint64_t at = off; at < end;) {
+		uint64_t number = at / PC_LEAF_BYTES;
+		uint64_t leaf_end = pc_min64(end, (number + 1) * PC_LEAF_BYTES);
+		struct pc_bucket *bucket = bucket_of(index, number);
+		struct pc_leaf **link;
+
+		pc_lock_acquire(&bucket->lock);
+		link = find_leaf(bucket, number);
+		settle(*link, keys_in(at, leaf_end), 0);
+		trim_leaf(index, link);
+		pc_lock_release(&bucket->lock);
+		at = leaf_end;
+	}
+}
+
+void pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping)
+{
+	uint64_t number = mapping->off / PC_LEAF_BYTES;
+	struct pc_bucket *bucket = bucket_of(index, number);
+	struct pc_extent new = extent_of(mapping);
+	struct pc_leaf **link;
+	uint32_t before;
+
+	pc_lock_acquire(&bucket->lock);
+	link = find_leaf(bucket, number);
+	before = (*link)->count;
+	(void)merge(index, link, &new, true); /* cannot fail: the room is promised (X3) */
+	settle(*link, 1, (int64_t)(*link)->count - before);
+	trim_leaf(index, link);
+	pc_lock_release(&bucket->lock);
+}
+
+int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping)
+{
+	uint64_t number = mapping->off / PC_LEAF_BYTES;
+	struct pc_bucket *bucket = bucket_of(index, number);
+	struct pc_extent new = extent_of(mapping);
+	struct pc_leaf **link;
+	int ret;
+
+	pc_lock_acquire(&bucket->lock);
+	link = find_leaf(bucket, number);
+	ret = reserve_extents(index, link, number, 2);
+	if (ret == 0)
+		ret = merge(index, link, &new, false);
+	pc_lock_release(&bucket->lock);
+	return ret;
+}
+
+/* ---- looking up ---- */
+
+static struct pc_piece piece_of(const struct pc_index *index, const struct pc_extent *extent, uint64_t leaf_off,
+				uint32_t from, uint32_t to)
+{
+	struct pc_extent part = cut(*extent, from, to);
+
+	return (struct pc_piece){
+		.mapping = {
+			.off = leaf_off + from,
+			.len = to - from,
+			.segment = (uint32_t)part.segment,
+			.data_off = (uint32_t)part.data_off,
+			.slot = (uint32_t)part.slot,
+			.verified = part.verified,
+		},
+		.gen = atomic_load_explicit(&index->refs[part.segment].gen, memory_order_acquire),
+		.cached = true,
+	};
+}
+
+static struct pc_piece hole_of(uint64_t leaf_off, uint32_t from, uint32_t to)
+{
+	return (struct pc_piece){ .mapping = { .off = leaf_off + from, .len = to - from } };
+}
+
+unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, struct pc_piece *ret_pieces, unsigned max)
+{
+	uint64_t number = off / PC_LEAF_BYTES;
+	uint64_t leaf_off = number * PC_LEAF_BYTES;
+	struct pc_bucket *bucket = bucket_of(index, number);
+	uint32_t from = (uint32_t)(off - leaf_off);
+	uint32_t end = (uint32_t)pc_min64(from + len, PC_LEAF_BYTES);
+	const struct pc_leaf *leaf;
+	unsigned count = 0;
+
+	pc_lock_acquire(&bucket->lock);
+	leaf = *find_leaf(bucket, number);
+	for (uint32_t i = leaf == NULL ? 0 : first_behind(leaf, from); from < end && count < max; count++) {
+		const struct pc_extent *extent = leaf == NULL || i == leaf->count ? NULL : &leaf->extents[i];
+		uint32_t to;
+
+		if (extent == NULL || extent->off > from) {
+			to = extent == NULL ? end : (uint32_t)pc_min64(end, extent->off);
+			ret_pieces[count] = hole_of(leaf_off, from, to);
+		} else {
+			to = (uint32_t)pc_min64(end, extent_end(extent));
+			ret_pieces[count] = piece_of(index, extent, leaf_off, from, to);
+			i++;
+		}
+		from = to;
+	}
+	pc_lock_release(&bucket->lock);
+	return count;
+}
+
+void pc_index_mark_verified(struct pc_index *index, const struct pc_mapping *mapping)
+{
+	uint64_t number = mapping->off / PC_LEAF_BYTES;
+	uint32_t key_start = (uint32_t)(pc_align_down(mapping->off, PC_INDEX_KEY_MAX) % PC_LEAF_BYTES);
+	struct pc_bucket *bucket = bucket_of(index, number);
+	struct pc_leaf *leaf;
+
+	pc_lock_acquire(&bucket->lock);
+	leaf = *find_leaf(bucket, number);
+	for (uint32_t i = leaf == NULL ? 0 : first_behind(leaf, key_start);
+	     leaf != NULL && i < leaf->count && leaf->extents[i].off < key_start + PC_INDEX_KEY_MAX; i++) {
+		struct pc_extent *extent = &leaf->extents[i];
+
+		if (extent->segment == mapping->segment && extent->slot == mapping->slot)
+			extent->verified = 1;
+	}
+	pc_lock_release(&bucket->lock);
+}
+
+/* ---- removing ---- */
+
+static void drop_from_leaf(struct pc_index *index, struct pc_leaf *leaf, uint32_t segment, uint32_t from, uint32_t end)
+{
+	uint32_t first = first_behind(leaf, from);
+	uint32_t kept = first;
+	uint32_t i = first;
+
+	for (; i < leaf->count && leaf->extents[i].off < end; i++) {
+		if (leaf->extents[i].segment == segment)
+			add_live(index, segment, -(int64_t)(leaf->extents[i].len_minus_1 + 1));
+		else
+			leaf->extents[kept++] = leaf->extents[i];
+	}
+	if (kept != i)
+		memmove(&leaf->extents[kept], &leaf->extents[i], (leaf->count - i) * sizeof(struct pc_extent));
+	leaf->count -= i - kept;
+}
+
+void pc_index_drop(struct pc_index *index, uint32_t segment, uint64_t off, uint32_t len)
+{
+	uint64_t number = off / PC_LEAF_BYTES;
+	uint32_t from = (uint32_t)(off % PC_LEAF_BYTES);
+	struct pc_bucket *bucket = bucket_of(index, number);
+	struct pc_leaf **link;
+
+	pc_lock_acquire(&bucket->lock);
+	link = find_leaf(bucket, number);
+	if (*link != NULL) {
+		drop_from_leaf(index, *link, segment, from, from + len);
+		trim_leaf(index, link);
+	}
+	pc_lock_release(&bucket->lock);
+}
+
+void pc_index_drop_segment(struct pc_index *index, uint32_t segment)
+{
+	for (uint64_t i = 0; i < index->bucket_count; i++) {
+		struct pc_bucket *bucket = &index->buckets[i];
+		struct pc_leaf **link = &bucket->leaves;
+
+		pc_lock_acquire(&bucket->lock);
+		while (*link != NULL) {
+			struct pc_leaf *leaf = *link;
+			uint64_t number = leaf->number;
+
+			drop_from_leaf(index, leaf, segment, 0, PC_LEAF_BYTES);
+			trim_leaf(index, link);
+			if (*link != NULL && (*link)->number == number)
+				link = &(*link)->next;
+		}
+		pc_lock_release(&bucket->lock);
+	}
+}
+
+/* ---- figures ---- */
+
+uint64_t pc_index_live_bytes(const struct pc_index *index, uint32_t segment)
+{
+	return atomic_load_explicit(&index->live[segment].bytes, memory_order_relaxed);
+}
+
+uint64_t pc_index_cached_bytes(const struct pc_index *index)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t segment = 0; segment < index->segment_count; segment++)
+		bytes += pc_index_live_bytes(index, segment);
+	return bytes;
+}
+
+uint64_t pc_index_memory_bytes(const struct pc_index *index)
+{
+	return sizeof(*index) + index->bucket_count * sizeof(*index->buckets) +
+	       index->segment_count * sizeof(*index->live) +
+	       atomic_load_explicit(&index->leaf_bytes, memory_order_relaxed);
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * io.c - the data paths: write, read, flush.
+ *
+ * A write of at most max_atomic_bytes is one key set, a longer one a row of them:
+ *
+ *   1. prepare    the index takes the memory that publishing will need
+ *   2. reserve    lines and data units in the open segment, one compare-and-swap
+ *   3. copy       the data, its CRC32C computed while the source is hot
+ *   4. commit     the lines of the key set, one fence
+ *   5. publish    in the index
+ *   6. count      the lines as done
+ *
+ * (W1) Nothing is published before it is durable (byte, cache line): a reader never sees what a power cut could take.
+ * (W2) Nothing can fail between reserve and count but the media itself; then the lines are voided and counted all the
+ *      same, so that nobody waits for them.
+ * (W3) Nobody waits for space with memory prepared or room reserved.
+ * (R1) A read copies without a lock and believes the bytes only if the segment's generation has not moved since the
+ *      look-up.
+ */
+#include "cache.h"
+
+#include "crc32c.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Keys in one key set: max_atomic_bytes is at most a 16th of the largest segment, and may begin in the middle of a key. */
+#define WRITE_KEYS_MAX (PCM_SEGMENT_MAX / 16 / PCM_KEY_MAX_BYTES + 1)
+
+/* Source bytes that are checksummed, then copied while still in the first-level cache. */
+#define COPY_PIECE_BYTES 4096u
+
+#define READ_PIECES 32u
+
+struct write_plan {
+	struct pc_key keys[WRITE_KEYS_MAX];
+	uint32_t count;
+	uint32_t units;
+};
+
+/* Cut the range at multiples of PCM_KEY_MAX_BYTES; data_off counts from the first unit of the reservation. */
+static void plan_write(struct write_plan *plan, uint64_t off, size_t len)
+{
+	uint64_t end = off + len;
+
+	plan->count = 0;
+	plan->units = 0;
+	while (off < end) {
+		uint64_t boundary = pc_align_down(off, PCM_KEY_MAX_BYTES) + PCM_KEY_MAX_BYTES;
+		uint32_t key_len = (uint32_t)(pc_min64(end, boundary) - off);
+
+		plan->keys[plan->count++] = (struct pc_key){
+			.off = off,
+			.len = key_len,
+			.data_off = plan->units * PCM_UNIT,
+			.stored_len = key_len,
+		};
+		plan->units += (key_len + PCM_UNIT - 1) / PCM_UNIT;
+		off += key_len;
+	}
+}
+
+static int copy_data(struct pcache *cache, const struct pc_segment *segment, struct pc_key *key, const uint8_t *source)
+{
+	uint64_t target = segment->off + key->data_off;
+	uint32_t crc = 0;
+
+	for (uint32_t at = 0; at < key->len; at += COPY_PIECE_BYTES) {
+		uint32_t bytes = (uint32_t)pc_min64(COPY_PIECE_BYTES, key->len - at);
+		int ret;
+
+		crc = pc_crc32c(crc, source + at, bytes);
+		ret = pc_media_copy(cache->media, target + at, source + at, bytes, PC_COPY_STREAM);
+		if (ret < 0)
+			return ret;
+	}
+	key->data_crc = crc;
+	return 0;
+}
+
+/* Lines go downwards on the media: each is copied to its own place. */
+static int copy_lines(struct pcache *cache, const struct pc_segment *segment, uint32_t line, const uint8_t *lines,
+		      uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t target = segment->off + pc_line_off(cache->segments->segment_bytes, line + i);
+		int ret = pc_media_copy(cache->media, target, lines + (size_t)i * PCM_LINE, PCM_LINE, PC_COPY_STREAM);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static int store_kset(struct pcache *cache, const struct pc_segment *segment, const struct pc_reservation *reservation,
+		      struct write_plan *plan, const uint8_t *source)
+{
+	_Alignas(PC_CACHE_LINE) uint8_t lines[(WRITE_KEYS_MAX + 2) / 2 * PCM_LINE];
+	const struct pc_kset kset = {
+		.seq = segment->seq,
+		.count = plan->count,
+		.durable_below = reservation->durable_below,
+	};
+	uint32_t data_off = PCM_SEGMENT_HEADER + reservation->unit * PCM_UNIT;
+	int ret;
+
+	for (uint32_t i = 0; i < plan->count; i++) {
+		plan->keys[i].data_off += data_off;
+		ret = copy_data(cache, segment, &plan->keys[i], source);
+		if (ret < 0)
+			return ret;
+		source += plan->keys[i].len;
+	}
+	pc_kset_encode(segment->kset_seed, reservation->line, &kset, plan->keys, lines);
+	ret = copy_lines(cache, segment, reservation->line, lines, reservation->lines);
+	if (ret < 0)
+		return ret;
+	/* order: data and lines in any order, one fence for both; a torn one fails its CRC and never happened (W1) */
+	return pc_media_drain(cache->media);
+}
+
+/* (W2) The media failed on us. What can be stored of the VOIDs is; without them the segment is never sealed. */
+static void void_reservation(struct pcache *cache, const struct pc_segment *segment,
+			     const struct pc_reservation *reservation)
+{
+	for (uint32_t i = 0; i < reservation->lines; i++) {
+		const struct pc_kset kset = { .seq = segment->seq, .durable_below = reservation->durable_below, .is_void = true };
+		uint8_t line[PCM_LINE];
+
+		pc_kset_encode(segment->kset_seed, reservation->line + i, &kset, NULL, line);
+		(void)copy_lines(cache, segment, reservation->line + i, line, 1); /* failed already: see above */
+	}
+	(void)pc_media_drain(cache->media);
+}
+
+static void publish(struct pcache *cache, const struct pc_reservation *reservation, const struct write_plan *plan)
+{
+	for (uint32_t i = 0; i < plan->count; i++) {
+		const struct pc_mapping mapping = {
+			.off = plan->keys[i].off,
+			.len = plan->keys[i].len,
+			.segment = reservation->segment,
+			.data_off = plan->keys[i].data_off,
+			.slot = 2 * reservation->line + 1 + i,
+			.verified = true,
+		};
+
+		pc_index_publish(cache->index, &mapping);
+	}
+}
+
+/* Prepared memory and reserved room, or neither (W3). */
+static int prepare_and_reserve(struct pcache *cache, const struct write_plan *plan, uint64_t off, size_t len,
+			       bool nowait, struct pc_reservation *ret_reservation)
+{
+	for (;;) {
+		uint64_t room;
+		int ret = pc_index_prepare(cache->index, off, len);
+
+		if (ret < 0)
+			return ret;
+		if (pc_likely(pc_stream_reserve(&cache->write, pc_kset_lines(plan->count), plan->units, ret_reservation,
+						&room)))
+			return 0;
+		pc_index_unprepare(cache->index, off, len);
+		ret = pc_rotate(cache, room, nowait);
+		if (ret < 0)
+			return ret;
+	}
+}
+
+/* One key set. */
+static int write_atomic(struct pcache *cache, const uint8_t *buf, size_t len, uint64_t off, bool nowait)
+{
+	struct write_plan plan;
+	struct pc_reservation reservation;
+	const struct pc_segment *segment;
+	uint64_t seq;
+	uint32_t sealed_lines;
+	int ret;
+
+	plan_write(&plan, off, len);
+	ret = prepare_and_reserve(cache, &plan, off, len, nowait, &reservation);
+	if (ret < 0)
+		return ret;
+	segment = pc_segment_at(cache->segments, reservation.segment);
+	seq = segment->seq;
+	ret = store_kset(cache, segment, &reservation, &plan, buf);
+	if (pc_likely(ret == 0)) {
+		publish(cache, &reservation, &plan);
+	} else {
+		ret = pc_cache_fail_media(cache, ret);
+		void_reservation(cache, segment, &reservation);
+		pc_index_unprepare(cache->index, off, len);
+	}
+	if (pc_stream_commit(&cache->write, &reservation, &sealed_lines)) {
+		int sealed = pc_rotate_seal(cache, reservation.segment, seq, sealed_lines);
+
+		ret = ret < 0 ? ret : sealed;
+	}
+	if (pc_unlikely(atomic_load_explicit(&cache->writeback_asleep, memory_order_seq_cst)))
+		pc_cache_wake_writeback(cache);
+	return ret;
+}
+
+ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags)
+{
+	bool is_paged = cache->media->granularity == PCACHE_GRANULARITY_PAGE;
+	bool sync = is_paged && ((flags & PCACHE_WRITE_FUA) != 0 || cache->config.durable_on_return);
+	bool nowait = (flags & PCACHE_NOWAIT) != 0;
+	size_t done = 0;
+	int ret = 0;
+
+	if (pc_unlikely(atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0))
+		return -EIO;
+	if (nowait && (sync || len > cache->max_atomic_bytes))
+		return sync ? -EOPNOTSUPP : -E2BIG;
+	while (done < len && ret == 0) {
+		size_t piece = pc_min64(len - done, cache->max_atomic_bytes);
+
+		ret = write_atomic(cache, (const uint8_t *)buf + done, piece, off + done, nowait);
+		if (ret == 0)
+			done += piece;
+	}
+	pc_stats_add(cache->stats, PC_COUNT_WRITES, 1);
+	pc_stats_add(cache->stats, PC_COUNT_WRITE_BYTES, done);
+	if (done == 0)
+		return ret;
+	if (sync) {
+		int synced = pc_io_flush(cache);
+
+		if (synced < 0)
+			return synced;
+	}
+	return (ssize_t)done;
+}
+
+int pc_io_flush(struct pcache *cache)
+{
+	uint64_t room;
+	bool quiet;
+	int ret;
+
+	if (atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0)
+		return -EIO;
+	if (cache->media->granularity != PCACHE_GRANULARITY_PAGE)
+		return 0; /* every write was durable when it returned */
+	quiet = pc_stream_is_quiet(&cache->write, &room);
+	ret = pc_media_sync(cache->media);
+	if (ret < 0)
+		return pc_cache_fail_media(cache, ret);
+	if (quiet)
+		pc_stream_set_durable(&cache->write, room);
+	return 0;
+}
+
+/* ---- reading ---- */
+
+static bool has_moved(const struct pcache *cache, const struct pc_piece *piece)
+{
+	atomic_thread_fence(memory_order_acquire); /* the bytes were loaded before the generation is looked at again */
+	return atomic_load_explicit(&cache->segments->refs[piece->mapping.segment].gen, memory_order_relaxed) !=
+	       piece->gen;
+}
+
+/* The key may have decayed since it was validated: it must still lie around the piece. */
+static bool holds_piece(const struct pcache *cache, const struct pc_key *key, const struct pc_mapping *piece)
+{
+	uint32_t skipped = piece->data_off - key->data_off;
+
+	return key->stored_len == key->len && key->len <= PCM_KEY_MAX_BYTES && key->data_off <= piece->data_off &&
+	       skipped < key->len && piece->len <= key->len - skipped && key->off == piece->off - skipped &&
+	       key->data_off <= cache->segments->segment_bytes - key->len;
+}
+
+/* Check the whole key that a piece belongs to. 0, -EBADMSG, -EAGAIN (the segment moved: look up again), -EIO. */
+static int verify_piece(struct pcache *cache, const struct pc_piece *piece)
+{
+	const struct pc_segment *segment = pc_segment_at(cache->segments, piece->mapping.segment);
+	uint32_t slot_off = pc_slot_off(cache->segments->segment_bytes, piece->mapping.slot);
+	struct pcm_key raw;
+	struct pc_key key;
+	PC_FREE uint8_t *data = NULL;
+	bool good;
+	int ret;
+
+	ret = pc_media_read(cache->media, &raw, segment->off + slot_off, sizeof(raw));
+	if (ret < 0)
+		return ret;
+	key = pc_key_decode(&raw);
+	good = holds_piece(cache, &key, &piece->mapping);
+	if (good) {
+		data = malloc(key.len);
+		if (data == NULL)
+			return -ENOMEM;
+		ret = pc_media_read(cache->media, data, segment->off + key.data_off, key.len);
+		good = ret == 0 && pc_crc32c(0, data, key.len) == key.data_crc;
+	}
+	if (has_moved(cache, piece))
+		return -EAGAIN;
+	if (ret < 0)
+		return ret;
+	if (good) {
+		pc_index_mark_verified(cache->index, &piece->mapping);
+		return 0;
+	}
+	pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
+	return pc_fail(&cache->config.log, -EBADMSG, "cached data of %u bytes at offset %llu does not match its checksum",
+		       piece->mapping.len, (unsigned long long)piece->mapping.off);
+}
+
+static bool must_verify(const struct pcache *cache, const struct pc_piece *piece)
+{
+	return cache->config.verify == PCACHE_VERIFY_ALWAYS ||
+	       (cache->config.verify == PCACHE_VERIFY_FIRST && !piece->mapping.verified);
+}
+
+/* 0, -EAGAIN: the segment moved under us, look up again; or an error. */
+static int read_cached(struct pcache *cache, const struct pc_piece *piece, void *buf)
+{
+	const struct pc_segment *segment = pc_segment_at(cache->segments, piece->mapping.segment);
+
+	if (pc_unlikely(must_verify(cache, piece))) {
+		int ret = verify_piece(cache, piece);
+
+		if (ret < 0)
+			return ret;
+	}
+	pc_media_copy_racing(buf, cache->media, segment->off + piece->mapping.data_off, piece->mapping.len);
+	return has_moved(cache, piece) ? -EAGAIN : 0; /* (R1) */
+}
+
+static int read_missing(struct pcache *cache, const struct pc_piece *piece, void *buf, bool nowait)
+{
+	if (nowait)
+		return -EAGAIN;
+	pc_stats_add(cache->stats, PC_COUNT_READ_MISS_BYTES, piece->mapping.len);
+	return pc_backing_read(cache->backing, buf, piece->mapping.off, piece->mapping.len);
+}
+
+/* Read what one look-up finds; returns how many bytes are done, or an error. 0: everything moved, look up again. */
+static ssize_t read_some(struct pcache *cache, uint8_t *buf, size_t len, uint64_t off, bool nowait)
+{
+	struct pc_piece pieces[READ_PIECES];
+	unsigned count = pc_index_lookup(cache->index, off, len, pieces, READ_PIECES);
+	size_t done = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct pc_piece *piece = &pieces[i];
+
+		if (piece->cached) {
+			int ret = read_cached(cache, piece, buf + done);
+
+			if (ret == -EAGAIN)
+				return (ssize_t)done;
+			if (ret < 0)
+				return ret;
+		} else {
+			int ret = read_missing(cache, piece, buf + done, nowait);
+
+			if (ret < 0)
+				return ret;
+		}
+		done += piece->mapping.len;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, unsigned flags)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t ret = read_some(cache, (uint8_t *)buf + done, len - done, off + done,
+					(flags & PCACHE_NOWAIT) != 0);
+
+		if (ret < 0)
+			return ret;
+		done += (size_t)ret;
+	}
+	pc_stats_add(cache->stats, PC_COUNT_READS, 1);
+	pc_stats_add(cache->stats, PC_COUNT_READ_BYTES, len);
+	return (ssize_t)len;
+}

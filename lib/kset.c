@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * kset.c - key sets: the unit of commit, all or nothing.
+ *
+ * (K1) The CRC is seeded with UUID, generation and line: neither what an earlier life of the segment left, nor a copy
+ *      in another line or segment, ever validates.
+ * (K2) A kset is believed only as a whole: header, every key, every bound. Nothing of an invalid one is used.
+ * (K3) Decoding works on private memory and reads each field once: what was checked is what is used.
+ */
+#include "kset.h"
+
+#include "crc32c.h"
+
+#include <string.h>
+
+/* Slots, not lines: slot 0 of a kset is its header, slot i + 1 its key i. Two slots a line. */
+static const uint8_t *slot_at(const struct pc_lines *lines, uint32_t line, uint32_t slot)
+{
+	return lines->buf + (size_t)PCM_LINE * (lines->end - 1 - line - slot / 2) + (slot % 2) * sizeof(struct pcm_key);
+}
+
+uint32_t pc_kset_seed(const uint8_t uuid[16], uint64_t gen)
+{
+	le64 gen_on_media = pc_le64(gen);
+
+	return pc_crc32c(pc_crc32c(0, uuid, 16), &gen_on_media, sizeof(gen_on_media));
+}
+
+static uint32_t line_seed(uint32_t seed, uint32_t line)
+{
+	le32 line_on_media = pc_le32(line);
+
+	return pc_crc32c(seed, &line_on_media, sizeof(line_on_media));
+}
+
+void pc_kset_encode(uint32_t seed, uint32_t line, const struct pc_kset *kset, const struct pc_key *keys, void *lines)
+{
+	struct pcm_kset header = {
+		.magic = pc_le32(PCM_MAGIC_KSET),
+		.count = pc_le16((uint16_t)kset->count),
+		.key_bytes = sizeof(struct pcm_key),
+		.flags = kset->is_void ? PCM_KSET_VOID : 0,
+		.durable_below = pc_le32(kset->durable_below),
+		.seq = pc_le64(kset->seq),
+	};
+	size_t bytes = (size_t)pc_kset_lines(kset->count) * PCM_LINE;
+	uint8_t *slot = lines;
+
+	memcpy(slot, &header, sizeof(header));
+	for (uint32_t i = 0; i < kset->count; i++) {
+		struct pcm_key key = {
+			.off = pc_le64(keys[i].off),
+			.len = pc_le32(keys[i].len),
+			.data_off = pc_le32(keys[i].data_off),
+			.data_crc = pc_le32(keys[i].data_crc),
+			.flags = pc_le16(keys[i].flags),
+			.stored_len = pc_le32(keys[i].stored_len),
+		};
+
+		slot += sizeof(key);
+		memcpy(slot, &key, sizeof(key));
+	}
+	slot += sizeof(struct pcm_key);
+	memset(slot, 0, bytes - (size_t)(slot - (uint8_t *)lines));
+	header.crc = pc_le32(pc_crc32c(line_seed(seed, line), lines, bytes));
+	memcpy(lines, &header, sizeof(header));
+}
+
+static uint32_t kset_crc(uint32_t seed, const struct pc_lines *lines, uint32_t line, uint32_t line_count)
+{
+	uint8_t first[PCM_LINE];
+	uint32_t crc;
+
+	memcpy(first, slot_at(lines, line, 0), sizeof(first));
+	memset(first + offsetof(struct pcm_kset, crc), 0, sizeof(le32));
+	crc = pc_crc32c(line_seed(seed, line), first, sizeof(first));
+	for (uint32_t i = 1; i < line_count; i++)
+		crc = pc_crc32c(crc, slot_at(lines, line, 2 * i), PCM_LINE);
+	return crc;
+}
+
+static bool key_is_sane(const struct pc_kset_scope *scope, const struct pc_lines *lines, uint32_t line, uint32_t i)
+{
+	struct pcm_key raw;
+	struct pc_key key;
+	uint32_t data_end;
+
+	memcpy(&raw, slot_at(lines, line, i + 1), sizeof(raw));
+	key = pc_key_decode(&raw);
+	if (key.flags != 0 || pc_get16(raw.volume) != 0 || pc_get32(raw.reserved) != 0)
+		return false;
+	if (key.len == 0 || key.len > PCM_KEY_MAX_BYTES || key.stored_len != key.len)
+		return false;
+	if (key.off > scope->backing_bytes || key.len > scope->backing_bytes - key.off)
+		return false;
+	if (key.off / PCM_KEY_MAX_BYTES != (key.off + key.len - 1) / PCM_KEY_MAX_BYTES)
+		return false;
+	data_end = pc_line_off(scope->segment_bytes, line); /* data never reaches its own line */
+	return key.data_off % PCM_UNIT == 0 && key.data_off >= PCM_SEGMENT_HEADER && key.data_off < data_end &&
+	       key.stored_len <= data_end - key.data_off;
+}
+
+bool pc_kset_decode(const struct pc_kset_scope *scope, const struct pc_lines *lines, uint32_t line,
+		    struct pc_kset *ret_kset)
+{
+	struct pcm_kset header;
+	struct pc_kset kset;
+
+	memcpy(&header, slot_at(lines, line, 0), sizeof(header));
+	if (pc_get32(header.magic) != PCM_MAGIC_KSET || header.key_bytes != sizeof(struct pcm_key))
+		return false;
+	kset.count = pc_get16(header.count);
+	kset.lines = pc_kset_lines(kset.count);
+	kset.seq = pc_get64(header.seq);
+	kset.durable_below = pc_get32(header.durable_below);
+	kset.is_void = header.flags == PCM_KSET_VOID;
+	if (kset.count > PCM_KSET_MAX_KEYS || kset.lines > lines->end - line)
+		return false;
+	if (kset.seq != scope->seq || kset.durable_below > line || pc_get64(header.order) != 0)
+		return false;
+	if (kset.is_void ? kset.count != 0 : (header.flags != 0 || kset.count == 0))
+		return false;
+	if (kset_crc(scope->seed, lines, line, kset.lines) != pc_get32(header.crc))
+		return false;
+	for (uint32_t i = 0; i < kset.count; i++)
+		if (!key_is_sane(scope, lines, line, i))
+			return false;
+	*ret_kset = kset;
+	return true;
+}
+
+struct pc_key pc_key_decode(const struct pcm_key *raw)
+{
+	return (struct pc_key){
+		.off = pc_get64(raw->off),
+		.len = pc_get32(raw->len),
+		.data_off = pc_get32(raw->data_off),
+		.data_crc = pc_get32(raw->data_crc),
+		.stored_len = pc_get32(raw->stored_len),
+		.flags = pc_get16(raw->flags),
+	};
+}
+
+struct pc_key pc_kset_key(const struct pc_lines *lines, uint32_t line, uint32_t i)
+{
+	struct pcm_key raw;
+
+	memcpy(&raw, slot_at(lines, line, i + 1), sizeof(raw));
+	return pc_key_decode(&raw);
+}
+
+int pc_lines_read(struct pc_media *media, uint64_t segment_end, uint32_t first, uint32_t end, void *buf,
+		  struct pc_lines *ret_lines)
+{
+	int ret = pc_media_read(media, buf, segment_end - (uint64_t)end * PCM_LINE, (size_t)(end - first) * PCM_LINE);
+
+	if (ret < 0)
+		return ret;
+	*ret_lines = (struct pc_lines){ .buf = buf, .end = end };
+	return 0;
+}

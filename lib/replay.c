@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * replay.c - rebuild the index from the key sets on the media, on all processors. Stores nothing.
+ *
+ * Threads take whole segments in any order: of two keys for a byte the index keeps the one with the higher position,
+ * whichever comes first.
+ *
+ * Torn or corrupt?
+ * (E1) In a sealed segment every line up to its count belongs to a valid key set. Anything else is corruption.
+ * (E2) In a segment that was not sealed the lines are scanned until they would meet the data. Lines have fixed places, so
+ *      a hole left by a slower writer hides nothing behind it.
+ * (E3) There, a bad line under the highest `durable_below` of any valid key set, or under dirty_tail or the end of a batch,
+ *      is corruption: it was durable once. A bad line above is a write that was never acknowledged.
+ * (E4) Data is checked in segments that were not sealed: one bad key above that mark voids its whole key set (a write is
+ *      whole or absent); under the mark the data decayed, the key stays, and its readers are told.
+ */
+#include "cache.h"
+
+#include "crc32c.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct replay {
+	struct pcache *cache;
+	const struct pc_chain *chain;
+	_Atomic uint32_t next; /* first segment that nobody has taken */
+	_Atomic int error;     /* of the first thread that failed */
+	_Atomic uint64_t keys;
+	_Atomic uint64_t end_bytes;
+};
+
+/* One segment in the hands of one thread. */
+struct scan {
+	struct replay *replay;
+	struct pc_segment *segment;
+	struct pc_replayed *found;
+	struct pc_kset_scope scope;
+	struct pc_lines lines;
+	uint8_t *data; /* PCM_KEY_MAX_BYTES */
+	uint64_t keys;
+	uint64_t end_bytes;
+};
+
+static int corrupt(const struct scan *scan, uint32_t line, const char *what)
+{
+	return pc_fail(&scan->replay->cache->config.log, -EBADMSG,
+		       "segment %u (number %llu of the log), line %u: %s; acknowledged writes may be damaged",
+		       scan->segment->id, (unsigned long long)scan->segment->seq, line, what);
+}
+
+static int enter_key(struct scan *scan, uint32_t line, uint32_t i, bool verified)
+{
+	struct pc_key key = pc_kset_key(&scan->lines, line, i);
+	const struct pc_mapping mapping = {
+		.off = key.off,
+		.len = key.len,
+		.segment = scan->segment->id,
+		.data_off = key.data_off,
+		.slot = 2 * line + 1 + i,
+		.verified = verified,
+	};
+
+	scan->keys++;
+	scan->end_bytes = pc_max64(scan->end_bytes, key.off + key.len);
+	return pc_index_insert(scan->replay->cache->index, &mapping);
+}
+
+static int enter_kset(struct scan *scan, uint32_t line, const struct pc_kset *kset, bool verified)
+{
+	for (uint32_t i = 0; i < kset->count; i++) {
+		int ret = enter_key(scan, line, i, verified);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+/* Units up to the end of the data of this key set. */
+static uint32_t kset_units(const struct scan *scan, uint32_t line, const struct pc_kset *kset)
+{
+	struct pc_key last;
+
+	if (kset->count == 0)
+		return 0;
+	last = pc_kset_key(&scan->lines, line, kset->count - 1);
+	return (last.data_off - PCM_SEGMENT_HEADER + last.stored_len + PCM_UNIT - 1) / PCM_UNIT;
+}
+
+static int scan_sealed(struct scan *scan) /* (E1) */
+{
+	uint32_t line = 0;
+
+	while (line < scan->found->lines) {
+		struct pc_kset kset;
+		int ret;
+
+		if (!pc_kset_decode(&scan->scope, &scan->lines, line, &kset))
+			return corrupt(scan, line, "a key set of a sealed segment does not match its checksum");
+		ret = enter_kset(scan, line, &kset, false);
+		if (ret < 0)
+			return ret;
+		scan->found->units = (uint32_t)pc_max64(scan->found->units, kset_units(scan, line, &kset));
+		line += kset.lines;
+	}
+	return 0;
+}
+
+/* How far the segment was used, and under which line everything was durable (E2, E3). */
+static void find_end(struct scan *scan, uint32_t room)
+{
+	struct pc_replayed *found = scan->found;
+	uint32_t line = 0;
+
+	while (line + found->units < room) {
+		struct pc_kset kset;
+
+		if (!pc_kset_decode(&scan->scope, &scan->lines, line, &kset)) {
+			line++;
+			continue;
+		}
+		found->known = (uint32_t)pc_max64(found->known, kset.durable_below);
+		found->units = (uint32_t)pc_max64(found->units, kset_units(scan, line, &kset));
+		line += kset.lines;
+		found->lines = line;
+	}
+}
+
+static int data_is_good(struct scan *scan, uint32_t line, const struct pc_kset *kset, bool *ret_good)
+{
+	*ret_good = true;
+	for (uint32_t i = 0; i < kset->count && *ret_good; i++) {
+		struct pc_key key = pc_kset_key(&scan->lines, line, i);
+		int ret = pc_media_read(scan->replay->cache->media, scan->data, scan->segment->off + key.data_off,
+					key.stored_len);
+
+		if (ret < 0 && ret != -EIO)
+			return ret;
+		*ret_good = ret == 0 && pc_crc32c(0, scan->data, key.stored_len) == key.data_crc;
+	}
+	return 0;
+}
+
+static int add_voids(struct pc_replayed *found, uint32_t line, uint32_t count)
+{
+	uint32_t *voids = realloc(found->voids, (found->void_count + count) * sizeof(*voids));
+
+	if (voids == NULL)
+		return -ENOMEM;
+	found->voids = voids;
+	for (uint32_t i = 0; i < count; i++)
+		voids[found->void_count++] = line + i;
+	return 0;
+}
+
+static int judge_kset(struct scan *scan, uint32_t line, const struct pc_kset *kset) /* (E4) */
+{
+	bool good;
+	int ret = data_is_good(scan, line, kset, &good);
+
+	if (ret < 0)
+		return ret;
+	if (!good && line >= scan->found->known)
+		return add_voids(scan->found, line, kset->lines);
+	if (!good)
+		pc_log(&scan->replay->cache->config.log, PCACHE_LOG_WARNING,
+		       "segment %u, line %u: acknowledged data does not match its checksum any more", scan->segment->id,
+		       line);
+	return enter_kset(scan, line, kset, good);
+}
+
+static int scan_unsealed(struct scan *scan)
+{
+	uint32_t line = 0;
+	int ret = 0;
+
+	find_end(scan, scan->replay->cache->segments->room);
+	if (scan->found->known > scan->found->lines)
+		return corrupt(scan, scan->found->lines, "lines that were durable are missing");
+	while (line < scan->found->lines && ret == 0) {
+		struct pc_kset kset;
+
+		if (pc_kset_decode(&scan->scope, &scan->lines, line, &kset)) {
+			ret = judge_kset(scan, line, &kset);
+			line += kset.lines;
+		} else if (line < scan->found->known) {
+			ret = corrupt(scan, line, "a line that was durable does not match its checksum"); /* (E3) */
+		} else {
+			ret = add_voids(scan->found, line, 1);
+			line++;
+		}
+	}
+	return ret;
+}
+
+static int scan_segment(struct scan *scan)
+{
+	struct pcache *cache = scan->replay->cache;
+	bool sealed = scan->segment->state == PC_SEGMENT_SEALED;
+	uint32_t count = sealed ? scan->segment->lines : cache->segments->room;
+	PC_FREE uint8_t *buf = malloc((size_t)count * PCM_LINE + 1);
+	int ret;
+
+	if (buf == NULL)
+		return -ENOMEM;
+	scan->scope = pc_segment_scope(cache->segments, scan->segment, cache->backing->size_bytes);
+	ret = pc_lines_read(cache->media, scan->segment->off + cache->segments->segment_bytes, 0, count, buf,
+			    &scan->lines);
+	if (ret < 0)
+		return pc_fail(&cache->config.log, ret, "segment %u: its lines cannot be read", scan->segment->id);
+	if (!sealed)
+		return scan_unsealed(scan);
+	scan->found->lines = count;
+	return scan_sealed(scan);
+}
+
+static void raise_to(_Atomic uint64_t *value, uint64_t to)
+{
+	uint64_t now = atomic_load_explicit(value, memory_order_relaxed);
+
+	while (now < to &&
+	       !atomic_compare_exchange_weak_explicit(value, &now, to, memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+static int work(struct replay *replay)
+{
+	PC_FREE uint8_t *data = malloc(PCM_KEY_MAX_BYTES);
+	struct scan scan = { .replay = replay, .data = data };
+	int ret = data == NULL ? -ENOMEM : 0;
+
+	while (ret == 0 && atomic_load_explicit(&replay->error, memory_order_relaxed) == 0) {
+		uint32_t next = atomic_fetch_add_explicit(&replay->next, 1, memory_order_relaxed);
+
+		if (next >= replay->chain->count)
+			break;
+		scan.found = &replay->chain->items[next];
+		scan.segment = pc_segment_at(replay->cache->segments, scan.found->segment);
+		ret = scan_segment(&scan);
+	}
+	atomic_fetch_add_explicit(&replay->keys, scan.keys, memory_order_relaxed);
+	raise_to(&replay->end_bytes, scan.end_bytes);
+	return ret;
+}
+
+static void *worker(void *arg)
+{
+	struct replay *replay = arg;
+	int ret = work(replay);
+	int none = 0;
+
+	if (ret < 0)
+		atomic_compare_exchange_strong(&replay->error, &none, ret);
+	return NULL;
+}
+
+int pc_replay(struct pcache *cache, const struct pc_chain *chain)
+{
+	struct replay replay = { .cache = cache, .chain = chain };
+	uint32_t wanted = (uint32_t)pc_min64(cache->config.replay_threads, chain->count);
+	PC_FREE pthread_t *threads = calloc(wanted + 1, sizeof(*threads));
+	uint32_t started = 0;
+
+	if (threads == NULL)
+		return -ENOMEM;
+	/* This thread is one of them; what cannot be started makes it slower, not wrong. */
+	while (!cache->stepped && started + 1 < wanted &&
+	       pthread_create(&threads[started], NULL, worker, &replay) == 0)
+		started++;
+	worker(&replay);
+	for (uint32_t i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	cache->replay_keys = replay.keys;
+	cache->recovered_end_bytes = replay.end_bytes;
+	return replay.error;
+}

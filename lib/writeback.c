@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * writeback.c - when the log goes to the backing, and how far.
+ *
+ * (D1) dirty_tail moves only after every write of the batch completed and a sync issued after that returned 0.
+ * (D2) The end of a batch is durable before its first write to the backing: if it is interrupted, the backing is
+ *      consistent again when a batch has gone at least that far.
+ * (D3) After any failure the whole batch is written again, not only synced: the kernel may have dropped what it could not
+ *      write.
+ * (D4) An error stops the tail, never the data. It is retried for ever, ever more slowly; waiting callers are told.
+ * (D5) Only what is durable in the cache goes out: sealed segments, and the open one up to a quiet line; on page
+ *      granularity after a sync of the media.
+ * (D6) dirty_tail enters a segment only when the one before it is sealed and linked to it.
+ *
+ * Only this flow, on one thread, changes the tails. Lock: pcache.state_lock.
+ */
+#include "cache.h"
+
+#include <errno.h>
+#include <sched.h>
+
+#define RETRY_MIN_MS 20u
+#define RETRY_MAX_MS 1000u
+
+/* Looks at an open segment before it is closed to make it quiet. */
+#define QUIET_TRIES 64u
+
+/* ---- how far ---- */
+
+static bool is_failed(const struct pcache *cache)
+{
+	return atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0;
+}
+
+/* Lines of a segment that may go out; false: its writers are still at work. (D5) */
+static bool usable_lines(const struct pcache *cache, uint64_t seq, bool is_newest, uint32_t *ret_lines)
+{
+	uint32_t id = pc_stream_segment(&cache->write, seq);
+	uint64_t room;
+
+	if (is_newest && pc_stream_is_quiet(&cache->write, &room) && pc_room_seq(room) == (seq & PC_ROOM_SEQ_MASK)) {
+		*ret_lines = pc_room_lines(room);
+		return true;
+	}
+	/* On a failed media nothing is sealed any more, and nothing will be replayed from it: take what memory holds. */
+	if (is_newest || !(pc_segment_is_sealed(cache->segments, id) || is_failed(cache)))
+		return false;
+	*ret_lines = pc_room_lines(pc_stream_last_room(&cache->write, id));
+	return true;
+}
+
+/* The end of the next batch; equal to `from` when nothing can go out now. */
+static struct pc_pos choose_end(const struct pcache *cache, struct pc_pos from, struct pc_pos at_least)
+{
+	uint64_t newest = pc_cache_head(cache).seq;
+	struct pc_pos end = from;
+	uint32_t lines;
+
+	while (usable_lines(cache, end.seq, end.seq == newest, &lines)) {
+		if (end.seq == newest) {
+			end.line = lines;
+			break;
+		}
+		end = (struct pc_pos){ .seq = end.seq + 1 }; /* it is open, so the link to it is durable (D6) */
+		if (pc_cache_log_bytes(cache, from, end) >= cache->config.batch_bytes && pc_pos_cmp(end, at_least) >= 0)
+			break;
+	}
+	return end;
+}
+
+/* ---- one batch ---- */
+
+static int store_tails(struct pcache *cache, struct pc_pos dirty_tail, struct pc_pos batch_end)
+{
+	struct pcm_tails tails = {
+		.dirty_tail = { .seq = pc_le64(dirty_tail.seq), .line = pc_le32(dirty_tail.line) },
+		.batch_end = { .seq = pc_le64(batch_end.seq), .line = pc_le32(batch_end.line) },
+	};
+	int ret;
+
+	if (is_failed(cache))
+		return 0; /* memory alone knows from here on; the media keeps the older, safe tail */
+	ret = pc_meta_store(cache->media, &cache->tails_meta, &tails);
+	if (ret < 0)
+		pc_cache_fail_media(cache, ret);
+	return ret;
+}
+
+static void set_tails(struct pcache *cache, struct pc_pos dirty_tail, struct pc_pos batch_end)
+{
+	pthread_mutex_lock(&cache->state_lock);
+	cache->dirty_tail = dirty_tail;
+	cache->batch_end = batch_end;
+	pthread_mutex_unlock(&cache->state_lock);
+}
+
+static int write_batch(struct pcache *cache, struct pc_pos from, struct pc_pos end, struct pc_pos batch_end)
+{
+	int ret;
+
+	if (cache->media->granularity == PCACHE_GRANULARITY_PAGE && !is_failed(cache)) {
+		ret = pc_media_sync(cache->media); /* order: the log is durable before the backing changes (D5) */
+		if (ret < 0)
+			pc_cache_fail_media(cache, ret);
+	}
+	if (pc_pos_cmp(end, batch_end) > 0) {
+		ret = store_tails(cache, from, end); /* order: durable before the first write (D2) */
+		if (ret < 0)
+			return ret;
+		set_tails(cache, from, end);
+		batch_end = end;
+	}
+	ret = pc_batch_write(cache, from, end);
+	if (ret < 0)
+		return ret;
+	/* order: after the sync (D1); before reclaim hears of it */
+	ret = store_tails(cache, end, batch_end);
+	if (ret < 0)
+		return ret;
+	set_tails(cache, end, batch_end);
+	pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_BATCHES, 1);
+	return 0;
+}
+
+/* As choose_end(), but where writers are at work in the open segment, wait a moment, then close it. */
+static int insist_on_end(struct pcache *cache, struct pc_pos from, struct pc_pos at_least, struct pc_pos *ret_end)
+{
+	struct pc_pos end = choose_end(cache, from, at_least);
+	int ret = 0;
+
+	for (unsigned i = 0; i < QUIET_TRIES && pc_pos_cmp(end, from) == 0 && !cache->stepped; i++) {
+		sched_yield();
+		end = choose_end(cache, from, at_least);
+	}
+	if (pc_pos_cmp(end, from) == 0) {
+		ret = pc_rotate_close(cache); /* the last writer to leave seals it */
+		end = choose_end(cache, from, at_least);
+	}
+	*ret_end = end;
+	return ret;
+}
+
+static int attempt(struct pcache *cache)
+{
+	struct pc_pos from;
+	struct pc_pos batch_end;
+	struct pc_pos end;
+	int ret;
+
+	pthread_mutex_lock(&cache->state_lock);
+	from = cache->dirty_tail;
+	batch_end = cache->batch_end;
+	pthread_mutex_unlock(&cache->state_lock);
+	if (pc_pos_cmp(pc_cache_head(cache), from) == 0)
+		return 0;
+	ret = insist_on_end(cache, from, batch_end, &end);
+	if (ret < 0 && (!is_failed(cache) || pc_pos_cmp(end, from) == 0))
+		return ret;
+	/* Half of an interrupted batch is not a consistent image: wait until all of it can go (D2). */
+	if (pc_pos_cmp(end, from) == 0 || pc_pos_cmp(end, batch_end) < 0)
+		return 0;
+	ret = write_batch(cache, from, end, batch_end);
+	return ret < 0 ? ret : 1;
+}
+
+int pc_writeback_step(struct pcache *cache)
+{
+	int ret = attempt(cache);
+
+	pthread_mutex_lock(&cache->state_lock);
+	cache->attempts++;
+	if (ret != 0)
+		cache->writeback_error = ret < 0 ? ret : 0;
+	if (ret == 1)
+		pc_worker_wake_locked(&cache->reclaim);
+	pthread_cond_broadcast(&cache->progress);
+	if (ret < 0)
+		pthread_cond_broadcast(&cache->space);
+	pthread_mutex_unlock(&cache->state_lock);
+	if (ret < 0)
+		pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_ERRORS, 1);
+	return ret;
+}
+
+/* ---- when ---- */
+
+static bool is_dirty_locked(const struct pcache *cache)
+{
+	return pc_pos_cmp(pc_cache_head(cache), cache->dirty_tail) > 0;
+}
+
+/* A quarter dirty starts it, an eighth stops it, or what the user set. */
+static bool above_water_locked(struct pcache *cache)
+{
+	uint64_t dirty = pc_cache_log_bytes(cache, cache->dirty_tail, pc_cache_head(cache));
+	uint64_t mark = cache->high_water ? cache->config.dirty_high_bytes / 2 : cache->config.dirty_high_bytes;
+
+	cache->high_water = dirty > mark;
+	return cache->high_water;
+}
+
+static bool is_old_locked(struct pcache *cache, uint64_t now_ns)
+{
+	if (cache->age_deadline_ns == 0) {
+		cache->age_deadline_ns = now_ns + cache->config.dirty_age_ms * 1000000ull;
+	} else if (now_ns >= cache->age_deadline_ns) {
+		cache->age_goal = pc_cache_head(cache);
+		cache->age_deadline_ns = 0;
+	}
+	return pc_pos_cmp(cache->age_goal, cache->dirty_tail) > 0;
+}
+
+static bool is_wanted_locked(struct pcache *cache)
+{
+	bool wanted;
+
+	if (!is_dirty_locked(cache)) {
+		cache->age_deadline_ns = 0;
+		return false;
+	}
+	/* Each looked at, so that each keeps its own state. */
+	wanted = is_old_locked(cache, pc_now_ns());
+	wanted |= above_water_locked(cache);
+	return wanted || cache->space_waiters > 0 || pc_pos_cmp(cache->drain_goal, cache->dirty_tail) > 0 ||
+	       pc_pos_cmp(cache->batch_end, cache->dirty_tail) > 0;
+}
+
+static struct timespec timespec_of(uint64_t ns)
+{
+	return (struct timespec){ (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
+}
+
+/* (D4) Only time helps a backing that failed: events do not bring the next attempt nearer, stop does. */
+static void back_off_locked(struct pcache *cache, uint64_t ms)
+{
+	struct timespec deadline = timespec_of(pc_now_ns() + ms * 1000000u);
+	int ret = 0;
+
+	while (!cache->stop && ret != ETIMEDOUT)
+		ret = pthread_cond_timedwait(&cache->writeback.wake, &cache->state_lock, &deadline);
+}
+
+/* Until an event later than `events`, the deadline, or stop. */
+static void sleep_locked(struct pcache *cache, uint64_t events, uint64_t deadline_ns)
+{
+	struct timespec deadline = timespec_of(deadline_ns);
+	int ret = 0;
+
+	while (cache->writeback.events == events && !cache->stop && ret != ETIMEDOUT) {
+		if (deadline_ns == 0)
+			pthread_cond_wait(&cache->writeback.wake, &cache->state_lock);
+		else
+			ret = pthread_cond_timedwait(&cache->writeback.wake, &cache->state_lock, &deadline);
+	}
+}
+
+static void sleep_until_wanted_locked(struct pcache *cache)
+{
+	uint64_t events = cache->writeback.events;
+
+	while (!cache->stop && !is_wanted_locked(cache)) {
+		/* order: say that we sleep, then look once more; a writer counts its lines, then looks whether we sleep */
+		atomic_store_explicit(&cache->writeback_asleep, true, memory_order_seq_cst);
+		if (is_dirty_locked(cache)) {
+			atomic_store_explicit(&cache->writeback_asleep, false, memory_order_seq_cst);
+			if (cache->age_deadline_ns == 0)
+				continue; /* became dirty just now: arm its age */
+		}
+		sleep_locked(cache, events, cache->age_deadline_ns);
+		atomic_store_explicit(&cache->writeback_asleep, false, memory_order_seq_cst);
+		events = cache->writeback.events;
+	}
+}
+
+void *pc_writeback_thread(void *arg)
+{
+	struct pcache *cache = arg;
+	uint64_t retry_ms = RETRY_MIN_MS;
+
+	pthread_mutex_lock(&cache->state_lock);
+	for (;;) {
+		uint64_t events;
+		int ret;
+
+		sleep_until_wanted_locked(cache);
+		if (cache->stop)
+			break;
+		events = cache->writeback.events;
+		pthread_mutex_unlock(&cache->state_lock);
+		ret = pc_writeback_step(cache);
+		pthread_mutex_lock(&cache->state_lock);
+		if (ret == 0) {
+			sleep_locked(cache, events, 0); /* the seal that we wait for is an event */
+		} else if (ret < 0) {
+			back_off_locked(cache, retry_ms);
+			retry_ms = pc_min64(2 * retry_ms, RETRY_MAX_MS);
+		} else {
+			retry_ms = RETRY_MIN_MS;
+		}
+	}
+	pthread_mutex_unlock(&cache->state_lock);
+	return NULL;
+}
+
+/* ---- drain ---- */
+
+/* Wait for one attempt that changes something. State lock held. 0, or why it will not get on. */
+static int await_attempt_locked(struct pcache *cache)
+{
+	uint64_t attempts = cache->attempts;
+	struct pc_pos tail = cache->dirty_tail;
+	int ret;
+
+	if (cache->stepped) {
+		pthread_mutex_unlock(&cache->state_lock);
+		ret = pc_writeback_step(cache);
+		pthread_mutex_lock(&cache->state_lock);
+		return ret == 0 ? -EAGAIN : (ret < 0 ? ret : 0);
+	}
+	pc_worker_wake_locked(&cache->writeback);
+	while (cache->attempts == attempts && pc_pos_cmp(cache->dirty_tail, tail) == 0)
+		pthread_cond_wait(&cache->progress, &cache->state_lock);
+	return cache->writeback_error;
+}
+
+static int report_locked(struct pcache *cache, struct pc_pos target, uint64_t total, pcache_progress_fn progress,
+			 void *arg)
+{
+	struct pc_pos tail = cache->dirty_tail;
+	uint64_t left = pc_pos_cmp(tail, target) < 0 ? pc_cache_log_bytes(cache, tail, target) : 0;
+	int ret;
+
+	if (progress == NULL)
+		return 0;
+	pthread_mutex_unlock(&cache->state_lock);
+	ret = progress(total - pc_min64(left, total), total, arg);
+	pthread_mutex_lock(&cache->state_lock);
+	return ret == 0 ? 0 : -ECANCELED;
+}
+
+int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *arg)
+{
+	struct pc_pos target = pc_cache_head(cache);
+	uint64_t total;
+	int ret = 0;
+
+	pthread_mutex_lock(&cache->state_lock);
+	cache->drainers++;
+	if (pc_pos_cmp(target, cache->drain_goal) > 0)
+		cache->drain_goal = target;
+	total = pc_pos_cmp(cache->dirty_tail, target) < 0 ? pc_cache_log_bytes(cache, cache->dirty_tail, target) : 0;
+	while (ret == 0 && pc_pos_cmp(cache->dirty_tail, target) < 0) {
+		ret = await_attempt_locked(cache);
+		if (ret == 0)
+			ret = report_locked(cache, target, total, progress, arg);
+	}
+	if (--cache->drainers == 0)
+		cache->drain_goal = (struct pc_pos){ 0 };
+	pthread_mutex_unlock(&cache->state_lock);
+	return ret;
+}

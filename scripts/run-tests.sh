@@ -1,0 +1,22 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Run the tests of a build directory and count their cases; the last line is `N passed, N failed`.
+#
+# Usage: scripts/run-tests.sh BUILD [arguments of `meson test`]
+set -eu
+
+build=$1
+shift
+here=$(dirname "$0")
+
+# Each test chooses its own granularity.
+unset PMEM2_FORCE_GRANULARITY
+
+# A log of an earlier run must not be counted.
+rm -f "$build"/meson-logs/testlog*.json
+
+status=0
+meson test -C "$build" --print-errorlogs "$@" </dev/null || status=$?
+echo
+"$here/test-summary" "$build"/meson-logs/testlog*.json
+exit "$status"
