@@ -204,6 +204,7 @@ static int open_cache(struct bench_env *env, const char *path)
 	config.dirty_high_bytes = env->options.cache_bytes;
 	config.dirty_age_ms = UINT32_MAX;
 	config.gc_percent = 1;
+	config.batch_bytes = env->options.cache_bytes; /* drains are not timed; this makes them short */
 	ret = pcache_open(path, env->backing_fd, &config, &env->cache);
 	if (ret < 0)
 		return bench_fail(ret, "open %s: %s", path, pcache_strerror(ret));

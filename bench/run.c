@@ -39,6 +39,7 @@ struct run {
 struct job {
 	struct bench_worker *worker;
 	pthread_barrier_t *barrier;
+	const char *name;
 	bench_op op;
 	uint32_t *samples; /* NULL: a timed slice */
 	uint64_t ops;
@@ -48,6 +49,7 @@ struct job {
 };
 
 struct slice {
+	const char *name; /* of its threads, for profilers */
 	bench_op op;
 	uint64_t ops;      /* per thread */
 	uint32_t *samples; /* `ops` for each thread, or NULL */
@@ -87,6 +89,7 @@ static void *job_main(void *arg)
 {
 	struct job *job = arg;
 
+	pthread_setname_np(pthread_self(), job->name);
 	pthread_barrier_wait(job->barrier);
 	job->error = job->samples != NULL ? run_sampled(job) : run_timed(job);
 	return NULL;
@@ -134,8 +137,8 @@ static int run_slice(struct run *run, const struct slice *slice, double *ret_ns)
 
 	pthread_barrier_init(&barrier, NULL, run->thread_count);
 	for (unsigned i = 0; i < run->thread_count; i++) {
-		jobs[i] = (struct job){ .worker = &run->workers[i], .barrier = &barrier, .op = slice->op,
-					.ops = slice->ops, .clock_ns = run->clock_ns };
+		jobs[i] = (struct job){ .worker = &run->workers[i], .barrier = &barrier, .name = slice->name,
+					.op = slice->op, .ops = slice->ops, .clock_ns = run->clock_ns };
 		if (slice->samples != NULL)
 			jobs[i].samples = slice->samples + i * slice->ops;
 		if (start_job(&jobs[i], i, run->thread_count, &threads[i]) < 0) {
@@ -188,7 +191,7 @@ static uint64_t slice_ops_max(const struct run *run)
 static int calibrate(struct run *run)
 {
 	double slice_ns = run->env->options.seconds * 1e9 / (3 * BENCH_PAIRS);
-	struct slice slice = { .op = run->bench_case->op, .ops = CALIBRATE_OPS };
+	struct slice slice = { .name = "calibrate", .op = run->bench_case->op, .ops = CALIBRATE_OPS };
 	uint64_t left = slice_ops_max(run);
 	double ns = 0;
 
@@ -218,9 +221,11 @@ static int prepare(struct run *run)
 
 static int run_pair(struct run *run, unsigned number, struct bench_result *result, double *ret_case, double *ret_floor)
 {
-	struct slice timed = { .op = run->bench_case->op, .ops = run->slice_ops };
-	struct slice floor = { .op = bench_floor_op(&run->env->floor, run->bench_case->floor), .ops = run->slice_ops };
-	struct slice sampled = { .op = run->bench_case->op, .ops = run->sample_ops,
+	const struct bench_case *bench_case = run->bench_case;
+	struct slice timed = { .name = "case", .op = bench_case->op, .ops = run->slice_ops };
+	struct slice floor = { .name = "floor", .op = bench_floor_op(&run->env->floor, bench_case->floor),
+			       .ops = run->slice_ops };
+	struct slice sampled = { .name = "sampled", .op = bench_case->op, .ops = run->sample_ops,
 				 .samples = run->samples + run->sample_count };
 	double unused;
 	int ret = 0;

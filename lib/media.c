@@ -28,6 +28,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define OPEN_ATTEMPTS  16
@@ -319,11 +320,28 @@ static int sync_creation(struct pc_media_file *file)
 	return ret;
 }
 
+/* What clearly does not fit is refused before it fills the disk, or with tmpfs the machine's memory. */
+static int check_room(const struct pc_media_file *file, uint64_t bytes)
+{
+	struct statvfs room;
+	struct stat now;
+
+	if (fstatvfs(file->fd, &room) < 0 || fstat(file->fd, &now) < 0)
+		return -errno;
+	/* Some file systems do not say how large they are. */
+	if (room.f_blocks != 0 && bytes / room.f_frsize > room.f_bavail + (uint64_t)now.st_blocks * 512 / room.f_frsize)
+		return -ENOSPC;
+	return 0;
+}
+
 /* Every block for real: a store to a hole on a full disk would be a signal, long after the open. */
 static int allocate(struct pc_media_file *file, uint64_t bytes)
 {
 	uint64_t off = 0;
+	int ret = check_room(file, bytes);
 
+	if (ret < 0)
+		return ret;
 	while (off < bytes) {
 		uint64_t piece = pc_min64(bytes - off, ALLOCATE_PIECE);
 		int error = posix_fallocate(file->fd, (off_t)off, (off_t)piece);

@@ -48,7 +48,7 @@ void cp_report(const struct cp_job *job)
 	print_point("opened_seconds", job->begin_ns, job->opened_ns);
 	print_point("durable_seconds", job->begin_ns, job->durable_ns);
 	print_point("drained_seconds", job->begin_ns, job->drained_ns);
-	if (!job->opened_ns) /* no cache was needed */
+	if (!job->opened_ns) /* drained before: there was no cache to open */
 		return;
 	printf("granularity: %s\n", granularity_name(stats->granularity));
 	print_bytes("cache_bytes", stats->capacity_bytes);

@@ -163,12 +163,6 @@ static int size_destination(struct cp_job *job)
 	return cp_destination_resize(&job->destination, bytes);
 }
 
-/* Nothing to cache: an empty file is complete as soon as it is there. */
-static bool is_empty_copy(const struct cp_job *job)
-{
-	return !job->source.stream && job->source.size_bytes == 0;
-}
-
 static int start_new(struct cp_job *job)
 {
 	bool cache_missing = false;
@@ -181,10 +175,6 @@ static int start_new(struct cp_job *job)
 	cp_record_describe(&job->record, &job->source, &job->destination);
 	job->record.volume_bytes = job->destination.size_bytes;
 	job->record.cache_created = cache_missing;
-	if (is_empty_copy(job)) {
-		job->record.phase = CP_DRAINED;
-		return CP_OK;
-	}
 	status = cp_record_save(job->options, &job->record); /* order: record, cache, data (C2) */
 	if (status)
 		return status;

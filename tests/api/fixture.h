@@ -27,7 +27,8 @@
 #define MIB ((uint64_t)1 << 20)
 
 #define SEGMENT_SMALL (64 * KIB)
-#define CACHE_SMALL   MIB /* 15 segments of SEGMENT_SMALL */
+#define CACHE_SMALL   MIB         /* 14 segments of SEGMENT_SMALL */
+#define CACHE_LEAST   (640 * KIB) /* 8 of them, and what the format takes before the first one */
 #define SECTOR        512u
 
 #define PATH_BYTES     512

@@ -238,7 +238,7 @@ START_TEST(nowait_write_is_a_write_while_there_is_room)
 	struct fixture *fx = make_volume();
 
 	for (unsigned i = 0; i < 20; i++)
-		fixture_write_flags(fx, i * 9999, 5000, PCACHE_NOWAIT);
+		fixture_write_flags(fx, i * 9999, 3000, PCACHE_NOWAIT);
 	finish(fx);
 }
 END_TEST
@@ -249,26 +249,26 @@ END_TEST
  */
 START_TEST(nowait_write_into_full_cache_gives_eagain_and_writes_nothing)
 {
-	struct fixture *fx = fixture_make(VOLUME_BYTES, 8 * SEGMENT_SMALL + 64 * KIB, SEGMENT_SMALL);
-	uint8_t *block = malloc(8192);
+	struct fixture *fx = fixture_make(VOLUME_BYTES, CACHE_LEAST, SEGMENT_SMALL);
+	uint8_t *block = malloc(4096);
 	unsigned refused = 0;
 
 	fixture_keep_dirty(fx);
 	fixture_open(fx, PCACHE_OPEN_CREATE);
 	for (unsigned i = 0; refused < 20; i++) {
-		uint64_t off = test_random_below(&fx->random, VOLUME_BYTES / 8192) * 8192;
+		uint64_t off = test_random_below(&fx->random, VOLUME_BYTES / 4096) * 4096;
 		ssize_t ret;
 
 		ck_assert_msg(i < 1000000, "the cache never filled up");
-		test_random_fill(&fx->random, block, 8192);
-		ret = pcache_write(fx->cache, block, 8192, off, PCACHE_NOWAIT);
+		test_random_fill(&fx->random, block, 4096);
+		ret = pcache_write(fx->cache, block, 4096, off, PCACHE_NOWAIT);
 		if (ret == -EAGAIN) {
 			refused++;
-			fixture_check(fx, off, 8192);
+			fixture_check(fx, off, 4096);
 			continue;
 		}
-		ck_assert_int_eq(ret, 8192);
-		memcpy(fx->model + off, block, 8192);
+		ck_assert_int_eq(ret, 4096);
+		memcpy(fx->model + off, block, 4096);
 	}
 	free(block);
 	fixture_check_all(fx);

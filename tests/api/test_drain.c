@@ -211,7 +211,7 @@ END_TEST
 
 START_TEST(full_cache_with_one_writer_ends_with_all_data)
 {
-	struct fixture *fx = fixture_make_open(16 * MIB, 8 * SEGMENT_SMALL + 64 * KIB, SEGMENT_SMALL);
+	struct fixture *fx = fixture_make_open(16 * MIB, CACHE_LEAST, SEGMENT_SMALL);
 
 	for (unsigned i = 0; i < thinned(1600); i++)
 		fixture_write(fx, test_random_below(&fx->random, 16 * MIB - 40000), 1 + i * 97 % 40000);
@@ -255,7 +255,7 @@ static void *write_own_part(void *arg)
 
 START_TEST(full_cache_with_four_writers_ends_with_all_data)
 {
-	struct fixture *fx = fixture_make_open(16 * MIB, 8 * SEGMENT_SMALL + 64 * KIB, SEGMENT_SMALL);
+	struct fixture *fx = fixture_make_open(16 * MIB, CACHE_LEAST, SEGMENT_SMALL);
 	struct writer writers[WRITERS] = { 0 };
 
 	for (unsigned i = 0; i < WRITERS; i++) {

@@ -294,6 +294,12 @@ static void arena_free(struct arena *arena)
 	free(arena);
 }
 
+/* At most so many writes return before the kill. */
+static uint32_t usual_writes(void)
+{
+	return media_is_slow() ? 120 : 500;
+}
+
 static void run_rounds(struct arena *arena, unsigned rounds, uint32_t most)
 {
 	for (unsigned i = 0; i < rounds; i++) {
@@ -307,11 +313,11 @@ static void run_rounds(struct arena *arena, unsigned rounds, uint32_t most)
 START_TEST(kill_while_writing_loses_nothing_that_returned)
 {
 	static const struct { uint64_t cache_bytes, segment_bytes; } sizes[] = {
-		{ 576 * KIB, 64 * KIB }, { 2 * MIB, 64 * KIB }, { 32 * MIB, MIB },
+		{ CACHE_LEAST, SEGMENT_SMALL }, { 2 * MIB, SEGMENT_SMALL }, { 32 * MIB, MIB },
 	};
 	struct arena *arena = arena_make(sizes[_i].cache_bytes, sizes[_i].segment_bytes, 4);
 
-	run_rounds(arena, scaled(10), thinned(2000));
+	run_rounds(arena, scaled(10), usual_writes());
 	arena_free(arena);
 }
 END_TEST
@@ -319,7 +325,7 @@ END_TEST
 /* The log is nearly empty: the first lines of the first segment. */
 START_TEST(kill_after_few_writes_loses_nothing_that_returned)
 {
-	struct arena *arena = arena_make(MIB, 64 * KIB, 2);
+	struct arena *arena = arena_make(MIB, SEGMENT_SMALL, 2);
 
 	run_rounds(arena, scaled(10), 5);
 	arena_free(arena);
@@ -332,7 +338,7 @@ START_TEST(kill_while_flushing_each_write_loses_nothing_that_returned)
 	struct arena *arena = arena_make(4 * MIB, 256 * KIB, 1);
 
 	arena->flush_each = true;
-	run_rounds(arena, scaled(10), thinned(2000));
+	run_rounds(arena, scaled(10), usual_writes());
 	arena_free(arena);
 }
 END_TEST
@@ -356,12 +362,12 @@ static void kill_in_recovery(struct arena *arena, uint64_t open_us)
 
 START_TEST(kill_in_recovery_loses_nothing_that_returned)
 {
-	struct arena *arena = arena_make(_i == 0 ? 16 * MIB : MIB, _i == 0 ? 256 * KIB : 64 * KIB, 4);
+	struct arena *arena = arena_make(_i == 0 ? 16 * MIB : MIB, _i == 0 ? 256 * KIB : SEGMENT_SMALL, 4);
 	uint64_t open_us = 1000;
 
 	fixture_keep_dirty(arena->fx); /* so that there is much to recover */
 	for (unsigned i = 0; i < scaled(10); i++) {
-		write_and_kill(arena, thinned(2000));
+		write_and_kill(arena, usual_writes());
 		for (unsigned again = 0; again < 4; again++)
 			kill_in_recovery(arena, open_us);
 		fixture_open(arena->fx, 0);
@@ -386,7 +392,7 @@ static void child_create(struct arena *arena)
 /* Half a cache is blank, and is made anew, or a whole one. Nobody has to remove it by hand. */
 START_TEST(kill_in_create_leaves_what_create_can_open)
 {
-	struct arena *arena = arena_make(MIB, 64 * KIB, 1);
+	struct arena *arena = arena_make(MIB, SEGMENT_SMALL, 1);
 	struct fixture *fx = arena->fx;
 	uint64_t open_us = 1000;
 

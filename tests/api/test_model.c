@@ -69,9 +69,8 @@ static void walk_and_compare(uint64_t seed, uint64_t cache_bytes, uint64_t segme
 {
 	struct walk walk = { .random = test_random_make(seed) };
 
-	printf("# PC_TEST_SEED=%ju, cache of %ju KiB, segments of %ju KiB\n", (uintmax_t)seed,
+	fprintf(stderr, "# PC_TEST_SEED=%ju, cache of %ju KiB, segments of %ju KiB\n", (uintmax_t)seed,
 	       (uintmax_t)(cache_bytes / KIB), (uintmax_t)(segment_bytes / KIB));
-	fflush(stdout);
 	walk.fx = fixture_make(VOLUME_BYTES, cache_bytes, segment_bytes);
 	walk.fx->random = test_random_make(~seed);
 	walk.fx->config.batch_bytes = test_random_below(&walk.random, 2) == 0 ? 0 : 256 * KIB;
@@ -90,7 +89,7 @@ static void walk_and_compare(uint64_t seed, uint64_t cache_bytes, uint64_t segme
 
 START_TEST(random_operations_read_as_the_model)
 {
-	static const uint64_t caches[] = { 576 * KIB, MIB, 2 * MIB, 4 * MIB, 1088 * KIB, 4 * MIB };
+	static const uint64_t caches[] = { CACHE_LEAST, MIB, 2 * MIB, 4 * MIB, 1280 * KIB, 4 * MIB };
 	static const uint64_t segments[] = { 64 * KIB, 64 * KIB, 64 * KIB, 64 * KIB, 128 * KIB, 256 * KIB };
 
 	walk_and_compare(seed_or((uint64_t)_i + 1), caches[_i], segments[_i], thinned(STEPS));
@@ -149,7 +148,7 @@ START_TEST(random_writes_with_flush_each_end_identical_with_few_syncs)
 	snprintf(cache_path, sizeof(cache_path), "%s/run.cache", test_cache_dir());
 	snprintf(backing_path, sizeof(backing_path), "%s/run.backing", test_backing_dir());
 	ck_assert_int_eq(random_run(&run, &result), 0);
-	printf("# writes %ju, backing syncs %ju, mismatches %ju\n", (uintmax_t)result.writes,
+	fprintf(stderr, "# writes %ju, backing syncs %ju, mismatches %ju\n", (uintmax_t)result.writes,
 	       (uintmax_t)result.backing_syncs, (uintmax_t)result.mismatches);
 	ck_assert_uint_eq(result.writes, run.writes);
 	ck_assert_uint_eq(result.mismatches, 0);

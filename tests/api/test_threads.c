@@ -273,7 +273,7 @@ END_TEST
 
 START_TEST(overlapping_writers_in_full_cache_agree)
 {
-	struct arena *arena = arena_make(_i == 0 ? 576 * KIB : MIB, SEGMENT_SMALL, thinned(3000));
+	struct arena *arena = arena_make(_i == 0 ? CACHE_LEAST : MIB, SEGMENT_SMALL, thinned(3000));
 
 	arena_run(arena);
 	ck_assert_uint_gt(fixture_stats(arena->fx).segments_reclaimed, 0);
@@ -285,7 +285,7 @@ END_TEST
 /* One writer keeps reclaim going under three readers. */
 START_TEST(readers_during_reclaim_agree)
 {
-	struct arena *arena = arena_make(576 * KIB, SEGMENT_SMALL, thinned(4000));
+	struct arena *arena = arena_make(CACHE_LEAST, SEGMENT_SMALL, thinned(4000));
 
 	for (unsigned i = 1; i < THREADS; i++)
 		arena->workers[i].write_percent = 0;

@@ -25,7 +25,7 @@ HEADER_ROWS = [
 ]
 
 # The flows and the public functions. They may include every interface.
-FLOW_SOURCES = ["cache.c", "io.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "writeback.c", "pcache.c"]
+FLOW_SOURCES = ["batch.c", "cache.c", "io.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "writeback.c", "pcache.c"]
 
 PUBLIC_HEADER = "pcache.h"
 

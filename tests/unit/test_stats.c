@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_stats.c - lib/stats.c: counters are exact whoever counts, and neighbouring threads keep out of each other's way.
+ *
+ * Method: threads, more of them than shards, each counter with an amount of its own.
+ */
+#include "stats.h"
+#include "support.h"
+
+#define THREADS (2 * PC_STAT_SHARDS + 3)
+#define ROUNDS  5000u
+
+static struct pc_stats stats;
+
+START_TEST(counter_added_to_changes_no_other)
+{
+	for (unsigned i = 0; i < PC_COUNTERS; i++) {
+		pc_stats_add(&stats, (enum pc_counter)i, 1ull << i);
+		for (unsigned j = 0; j < PC_COUNTERS; j++)
+			ck_assert_uint_eq(pc_stats_sum(&stats, (enum pc_counter)j), j <= i ? 1ull << j : 0);
+	}
+}
+END_TEST
+
+START_TEST(sum_takes_every_shard)
+{
+	for (unsigned i = 0; i < PC_STAT_SHARDS; i++)
+		atomic_store(&stats.shards[i].counters[PC_COUNT_WRITES], 1ull << 2 * i);
+	ck_assert_uint_eq(pc_stats_sum(&stats, PC_COUNT_WRITES), 0x55555555u);
+	ck_assert_uint_eq(pc_stats_sum(&stats, PC_COUNT_READS), 0);
+}
+END_TEST
+
+static void *count(void *number)
+{
+	for (unsigned i = 0; i < ROUNDS; i++)
+		for (unsigned counter = 0; counter < PC_COUNTERS; counter++)
+			pc_stats_add(&stats, (enum pc_counter)counter, counter + *(unsigned *)number);
+	return NULL;
+}
+
+START_TEST(threads_that_count_together_lose_nothing)
+{
+	pthread_t threads[THREADS];
+	unsigned numbers[THREADS];
+
+	for (unsigned i = 0; i < THREADS; i++) {
+		numbers[i] = i;
+		thread_start(&threads[i], count, &numbers[i]);
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		thread_join(threads[i]);
+	for (unsigned i = 0; i < PC_COUNTERS; i++)
+		ck_assert_uint_eq(pc_stats_sum(&stats, (enum pc_counter)i),
+				  (uint64_t)ROUNDS * (THREADS * i + THREADS * (THREADS - 1) / 2));
+}
+END_TEST
+
+static void *take_shard(void *ret_shard)
+{
+	unsigned *shard = ret_shard;
+
+	*shard = pc_stats_shard();
+	return pc_stats_shard() == *shard ? NULL : ret_shard;
+}
+
+START_TEST(shard_of_a_thread_stays_and_neighbours_have_others)
+{
+	bool taken[PC_STAT_SHARDS] = { false };
+
+	for (unsigned i = 0; i < PC_STAT_SHARDS; i++) {
+		unsigned shard;
+		void *moved;
+		pthread_t thread;
+
+		thread_start(&thread, take_shard, &shard);
+		ck_assert_int_eq(pthread_join(thread, &moved), 0);
+		ck_assert_ptr_null(moved);
+		ck_assert_uint_lt(shard, PC_STAT_SHARDS);
+		ck_assert_msg(!taken[shard], "shard %u twice", shard);
+		taken[shard] = true;
+	}
+}
+END_TEST
+
+START_TEST(shards_do_not_share_a_cache_line)
+{
+	ck_assert_uint_eq((uintptr_t)&stats % PC_CACHE_LINE, 0);
+	ck_assert_uint_eq(sizeof(stats.shards[0]) % PC_CACHE_LINE, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("stats");
+	TCase *tcase = case_new(suite, "stats");
+
+	tcase_add_test(tcase, counter_added_to_changes_no_other);
+	tcase_add_test(tcase, sum_takes_every_shard);
+	tcase_add_test(tcase, threads_that_count_together_lose_nothing);
+	tcase_add_test(tcase, shard_of_a_thread_stays_and_neighbours_have_others);
+	tcase_add_test(tcase, shards_do_not_share_a_cache_line);
+	return pc_run_suite(suite);
+}
