@@ -190,12 +190,35 @@ static uint32_t extent_end(const struct pc_extent *extent)
 	return (uint32_t)extent->off + (uint32_t)extent->len_minus_1 + 1;
 }
 
-/* First extent that ends behind `off`. */
+/* Where the extent would be if all of the leaf were covered evenly. */
+static uint32_t guess_extent(const struct pc_leaf *leaf, uint32_t off)
+{
+	return (uint32_t)((uint64_t)off * leaf->count / PC_LEAF_BYTES);
+}
+
+/*
+ * First extent that ends behind `off`. In a leaf that is evenly covered it is where the offset says; from there the
+ * bracket doubles until it holds the answer, so that the usual look-up touches one cache line and not a bisection's worth.
+ */
 static uint32_t first_behind(const struct pc_leaf *leaf, uint32_t off)
 {
+	uint32_t guess = guess_extent(leaf, off);
 	uint32_t low = 0;
 	uint32_t high = leaf->count;
+	uint32_t step = 1;
 
+	if (guess < high && extent_end(&leaf->extents[guess]) <= off) {
+		for (low = guess + 1; low + step < high && extent_end(&leaf->extents[low + step]) <= off; step *= 2)
+			low += step + 1;
+		high = (uint32_t)pc_min64(high, (uint64_t)low + step);
+	} else {
+		high = guess;
+		while (high > step && extent_end(&leaf->extents[high - step]) > off) {
+			high -= step;
+			step *= 2;
+		}
+		low = high > step ? high - step : 0;
+	}
 	while (low < high) {
 		uint32_t middle = (low + high) / 2;
 
@@ -346,6 +369,7 @@ int pc_index_prepare(struct pc_index *index, uint64_t off, uint64_t len)
 		if (ret == 0) {
 			(*link)->prepared += keys;
 			(*link)->spare += 2 * keys;
+			__builtin_prefetch(&(*link)->extents[guess_extent(*link, (uint32_t)(at % PC_LEAF_BYTES))]);
 		}
 		pc_lock_release(&bucket->lock);
 		if (ret < 0) {

@@ -7,7 +7,8 @@
 unsigned pc_stats_shard(void)
 {
 	static _Atomic unsigned next;
-	static _Thread_local unsigned shard = PC_STAT_SHARDS;
+	/* One word of static TLS: no call to find it. */
+	static _Thread_local unsigned shard __attribute__((tls_model("initial-exec"))) = PC_STAT_SHARDS;
 
 	if (pc_unlikely(shard == PC_STAT_SHARDS))
 		shard = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) % PC_STAT_SHARDS;
