@@ -297,7 +297,7 @@ static void arena_free(struct arena *arena)
 /* At most so many writes return before the kill. */
 static uint32_t usual_writes(void)
 {
-	return media_is_slow() ? 120 : 500;
+	return media_is_slow() ? 80 : 300;
 }
 
 static void run_rounds(struct arena *arena, unsigned rounds, uint32_t most)

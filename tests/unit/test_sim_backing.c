@@ -86,7 +86,7 @@ static const char *show(const uint8_t *bytes, unsigned count)
 static bool keep_mask(void *arg, size_t i, const struct sim_piece *piece)
 {
 	ck_assert_uint_le(piece->len, SIM_SECTOR);
-	return (*(const uint64_t *)arg >> i & 1) != 0;
+	return (*(const uint64_t *)arg >> i % 64 & 1) != 0;
 }
 
 /* What a power cut leaves when it keeps these pieces. */
@@ -143,8 +143,7 @@ START_TEST(crash_with_overwrites_keeps_them_in_any_order)
 {
 	static const size_t orders[][2] = { { 0, 1 }, { 1, 0 } };
 
-	ck_assert_int_eq(write_now(3, 1, 1), 0);
-	ck_assert_int_eq(write_now(3, 1, 2), 0);
+	ck_assert_int_eq(write_now(3, 1, 1) | write_now(3, 1, 2), 0);
 	ck_assert_str_eq(crash(UINT64_MAX), "...b....");
 	sim_backing_crash_image_of(sim, image, orders[0], 2);
 	ck_assert_str_eq(show(image, 8), "...b....");
@@ -583,14 +582,6 @@ static unsigned random_below(unsigned limit)
 	return (unsigned)(random_state % limit);
 }
 
-static bool keep_some(void *arg, size_t i, const struct sim_piece *piece)
-{
-	(void)arg;
-	(void)i;
-	(void)piece;
-	return random_below(2) != 0;
-}
-
 static uint32_t value_at(const uint8_t *bytes, unsigned sector)
 {
 	uint32_t value;
@@ -622,7 +613,8 @@ START_TEST(random_crash_is_between_synced_and_issued)
 			ck_assert_int_eq(pc_backing_sync(backing), 0);
 			memcpy(synced, newest, sizeof(synced));
 		}
-		sim_backing_crash_image(sim, image, keep_some, NULL);
+		random_below(2);
+		sim_backing_crash_image(sim, image, keep_mask, &random_state);
 		for (unsigned i = 0; i < SECTORS; i++) {
 			uint32_t found = value_at(image, i);
 
