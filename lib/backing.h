@@ -34,9 +34,12 @@ struct pc_io {
 };
 
 struct pc_backing_ops {
-	/* Submits a prefix of the requests from io->off + io->done; returns how many (at least 1), or negative errno. */
+	/* Submits a prefix of the requests from io->off + io->done; returns how many (1 or more), or negative errno. */
 	int (*submit)(struct pc_backing *backing, struct pc_io **ios, unsigned count);
-	/* Waits for at least one, returns how many are in ret_done (result set), or negative errno (-EINTR: again). */
+	/*
+	 * Waits for at least one, returns how many are in ret_done (result set), or negative errno: -EINTR says again,
+	 * any other one that nothing is in flight any more and all that was has failed.
+	 */
 	int (*reap)(struct pc_backing *backing, struct pc_io **ret_done, unsigned max);
 	/* Synchronous read in the calling thread, any alignment; bytes read (short at the end), or negative errno. */
 	int64_t (*read)(struct pc_backing *backing, void *buf, uint64_t off, size_t len);
@@ -54,7 +57,10 @@ struct pc_backing {
 
 #define PC_BACKING_DEPTH_MAX 256u
 
-/* -EBADF: not open for what is needed; -EINVAL: neither regular file nor block device. readonly: never written. */
+/*
+ * -EBADF: not open for reading; -EROFS: not open for writing, and not `readonly`; -EINVAL: neither regular file nor
+ * block device, or a bad depth. readonly: never written. queue_depth may come out lower where the system has less.
+ */
 int pc_backing_open(int fd, uint32_t queue_depth, bool readonly, const struct pc_log *log,
 		    struct pc_backing **ret_backing);
 

@@ -437,7 +437,8 @@ static void open_queue(struct aio_backing *aio, const struct pc_log *log)
 	if (error == 0)
 		return;
 	aio->queue = NULL;
-	pc_log(log, PCACHE_LOG_WARNING, "backing: no asynchronous requests (%s), writing one at a time", strerror(-error));
+	pc_log(log, PCACHE_LOG_WARNING, "backing: no asynchronous requests (%s), writing one at a time",
+	       strerror(-error));
 }
 
 int pc_backing_open(int fd, uint32_t queue_depth, bool readonly, const struct pc_log *log,

@@ -91,14 +91,21 @@ int pc_cache_fail_media(struct pcache *cache, int error)
 
 	if (!atomic_compare_exchange_strong(&cache->media_error, &none, error))
 		return -EIO;
-	pc_log(&cache->config.log, PCACHE_LOG_ERROR, "the media failed: %s; the cache takes no more writes",
-	       pcache_strerror(error));
 	pthread_mutex_lock(&cache->state_lock);
 	cache->attempts++;
 	pthread_cond_broadcast(&cache->space);
 	pc_worker_wake_locked(&cache->writeback);
 	pthread_mutex_unlock(&cache->state_lock);
 	return -EIO;
+}
+
+void pc_cache_report_failure(struct pcache *cache)
+{
+	int error = atomic_load_explicit(&cache->media_error, memory_order_relaxed);
+
+	if (error != 0 && !atomic_exchange_explicit(&cache->failure_is_reported, true, memory_order_relaxed))
+		pc_log(&cache->config.log, PCACHE_LOG_ERROR, "the media failed: %s; the cache takes no more writes",
+		       pcache_strerror(error));
 }
 
 void pc_cache_wake_writeback(struct pcache *cache)
@@ -113,13 +120,17 @@ void pc_cache_wake_writeback(struct pcache *cache)
 
 struct pc_pos pc_cache_head(const struct pcache *cache)
 {
-	uint64_t room = pc_stream_room(&cache->write);
-	uint32_t segment = pc_stream_segment(&cache->write, pc_room_seq(room));
+	uint64_t room;
+	uint64_t seq;
 
-	return (struct pc_pos){
-		.seq = atomic_load_explicit(&cache->segments->refs[segment].seq, memory_order_acquire),
-		.line = pc_room_lines(room),
-	};
+	/* Once more if the stream went on meanwhile: the full number must be that of the segment in the word. */
+	do {
+		room = pc_stream_room(&cache->write);
+		seq = atomic_load_explicit(
+			&cache->segments->refs[pc_stream_segment(&cache->write, pc_room_seq(room))].seq,
+			memory_order_acquire);
+	} while (pc_room_seq(pc_stream_room(&cache->write)) != pc_room_seq(room));
+	return (struct pc_pos){ .seq = seq, .line = pc_room_lines(room) };
 }
 
 /* Bytes of log in one segment before `line`: its lines and, in proportion, its data. */

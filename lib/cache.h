@@ -53,6 +53,7 @@ struct pcache {
 	bool stepped; /* no threads: whoever waits does the background work itself */
 
 	_Atomic int media_error;        /* sticky: the media failed (C3) */
+	_Atomic bool failure_is_reported;
 	_Atomic bool writeback_asleep;  /* nothing is dirty: the next writer wakes write-back */
 
 	pthread_mutex_t state_lock; /* rank PC_RANK_STATE; guards what follows */
@@ -92,8 +93,12 @@ int pc_cache_close(struct pcache *cache, bool drain);
 /* Release everything without a store: after a failed open, or as a crash in tests. Threads are stopped. */
 void pc_cache_abandon(struct pcache *cache);
 
-/* The media failed: every later write and flush gets -EIO, what can still be read is drained. Returns -EIO. */
+/*
+ * The media failed: every later write and flush gets -EIO, what can still be read is drained. Returns -EIO. May be called
+ * with locks held; the message waits for pc_cache_report_failure(), which may not.
+ */
 int pc_cache_fail_media(struct pcache *cache, int error);
+void pc_cache_report_failure(struct pcache *cache);
 
 /* Where the next write goes. */
 struct pc_pos pc_cache_head(const struct pcache *cache);

@@ -225,6 +225,8 @@ ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t 
 	}
 	pc_stats_add(cache->stats, PC_COUNT_WRITES, 1);
 	pc_stats_add(cache->stats, PC_COUNT_WRITE_BYTES, done);
+	if (pc_unlikely(ret < 0))
+		pc_cache_report_failure(cache);
 	if (done == 0)
 		return ret;
 	if (sync) {
@@ -248,8 +250,11 @@ int pc_io_flush(struct pcache *cache)
 		return 0; /* every write was durable when it returned */
 	quiet = pc_stream_is_quiet(&cache->write, &room);
 	ret = pc_media_sync(cache->media);
-	if (ret < 0)
-		return pc_cache_fail_media(cache, ret);
+	if (ret < 0) {
+		ret = pc_cache_fail_media(cache, ret);
+		pc_cache_report_failure(cache);
+		return ret;
+	}
 	if (quiet)
 		pc_stream_set_durable(&cache->write, room);
 	return 0;

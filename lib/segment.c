@@ -75,17 +75,39 @@ void pc_segments_delete(struct pc_segments *segments)
 	free(segments);
 }
 
-static struct pcm_segment encode(const struct pc_segment *segment)
+/* What a record says. */
+struct content {
+	enum pc_segment_state state;
+	enum pc_stream_kind stream;
+	uint64_t gen;
+	uint64_t seq;
+	uint32_t lines;
+	uint32_t next;
+};
+
+static struct content content_of(const struct pc_segment *segment)
 {
-	bool has_next = segment->next != PC_SEGMENT_NONE;
+	return (struct content){
+		.state = segment->state,
+		.stream = segment->stream,
+		.gen = segment->gen,
+		.seq = segment->seq,
+		.lines = segment->lines,
+		.next = segment->next,
+	};
+}
+
+static struct pcm_segment encode(const struct content *content)
+{
+	bool has_next = content->next != PC_SEGMENT_NONE;
 
 	return (struct pcm_segment){
-		.gen = pc_le64(segment->gen),
-		.seq = pc_le64(segment->seq),
-		.lines = pc_le32(segment->lines),
-		.next = pc_le32(has_next ? segment->next : 0),
-		.state = (uint8_t)segment->state,
-		.stream = (uint8_t)segment->stream,
+		.gen = pc_le64(content->gen),
+		.seq = pc_le64(content->seq),
+		.lines = pc_le32(content->lines),
+		.next = pc_le32(has_next ? content->next : 0),
+		.state = (uint8_t)content->state,
+		.stream = (uint8_t)content->stream,
 		.flags = pc_le16(has_next ? PCM_SEGMENT_HAS_NEXT : 0),
 	};
 }
@@ -103,11 +125,11 @@ int pc_segments_create(struct pc_segments *segments)
 {
 	for (uint32_t id = 0; id < segments->count; id++) {
 		struct pc_segment *segment = pc_segment_at(segments, id);
-		struct pcm_segment record;
+		struct content content = { .gen = 1, .next = PC_SEGMENT_NONE };
+		struct pcm_segment record = encode(&content);
 		int ret;
 
-		segment->gen = 1;
-		record = encode(segment);
+		segment->gen = content.gen;
 		ret = pc_meta_create(segments->media, &segment->meta, &record);
 		if (ret < 0)
 			return ret;
@@ -212,59 +234,39 @@ void pc_segment_release(struct pc_segments *segments, uint32_t id)
 	pthread_mutex_unlock(&segments->free_lock);
 }
 
-/* What a transition makes of the record; the rest stays as it is. */
-struct change {
-	enum pc_segment_state state;
-	enum pc_stream_kind stream;
-	uint64_t gen;
-	uint64_t seq;
-	uint32_t lines;
-	uint32_t next;
-};
-
-static struct change current(const struct pc_segment *segment)
-{
-	return (struct change){ segment->state, segment->stream, segment->gen, segment->seq, segment->lines, segment->next };
-}
-
-static void apply(struct pc_segment *segment, const struct change *change)
-{
-	segment->state = change->state;
-	segment->stream = change->stream;
-	segment->gen = change->gen;
-	segment->seq = change->seq;
-	segment->lines = change->lines;
-	segment->next = change->next;
-}
-
 /* On the media first, then in memory; the caller holds the info lock. */
-static int store_locked(struct pc_segments *segments, struct pc_segment *segment, const struct change *change)
+static int store_locked(struct pc_segments *segments, struct pc_segment *segment, const struct content *content)
 {
-	struct change before = current(segment);
-	struct pcm_segment record;
-	int ret;
+	struct pcm_segment record = encode(content);
+	int ret = pc_meta_store(segments->media, &segment->meta, &record);
 
-	apply(segment, change);
-	record = encode(segment);
-	ret = pc_meta_store(segments->media, &segment->meta, &record);
 	if (ret < 0)
-		apply(segment, &before);
-	return ret;
+		return ret;
+	segment->state = content->state;
+	segment->lines = content->lines;
+	segment->next = content->next;
+	segment->stream = content->stream;
+	/* Writers at work in the segment read its number without the lock: it is written only where it changes. */
+	if (segment->seq != content->seq)
+		segment->seq = content->seq;
+	if (segment->gen != content->gen)
+		segment->gen = content->gen;
+	return 0;
 }
 
 int pc_segment_open(struct pc_segments *segments, uint32_t id, enum pc_stream_kind stream, uint64_t seq)
 {
 	struct pc_segment *segment = pc_segment_at(segments, id);
-	struct change change;
+	struct content content;
 	int ret;
 
 	pthread_mutex_lock(&segment->info_lock);
 	assert(segment->state == PC_SEGMENT_FREE);
-	change = current(segment);
-	change.state = PC_SEGMENT_OPEN;
-	change.stream = stream;
-	change.seq = seq;
-	ret = store_locked(segments, segment, &change);
+	content = content_of(segment);
+	content.state = PC_SEGMENT_OPEN;
+	content.stream = stream;
+	content.seq = seq;
+	ret = store_locked(segments, segment, &content);
 	if (ret == 0)
 		set_ref(segments, segment);
 	pthread_mutex_unlock(&segment->info_lock);
@@ -274,14 +276,14 @@ int pc_segment_open(struct pc_segments *segments, uint32_t id, enum pc_stream_ki
 int pc_segment_link(struct pc_segments *segments, uint32_t id, uint32_t next)
 {
 	struct pc_segment *segment = pc_segment_at(segments, id);
-	struct change change;
+	struct content content;
 	int ret;
 
 	pthread_mutex_lock(&segment->info_lock);
 	assert(segment->state != PC_SEGMENT_FREE && segment->next == PC_SEGMENT_NONE);
-	change = current(segment);
-	change.next = next;
-	ret = store_locked(segments, segment, &change);
+	content = content_of(segment);
+	content.next = next;
+	ret = store_locked(segments, segment, &content);
 	pthread_mutex_unlock(&segment->info_lock);
 	return ret;
 }
@@ -289,15 +291,15 @@ int pc_segment_link(struct pc_segments *segments, uint32_t id, uint32_t next)
 int pc_segment_seal(struct pc_segments *segments, uint32_t id, uint64_t seq, uint32_t lines)
 {
 	struct pc_segment *segment = pc_segment_at(segments, id);
-	struct change change;
+	struct content content;
 	int ret = 0;
 
 	pthread_mutex_lock(&segment->info_lock);
 	if (segment->state == PC_SEGMENT_OPEN && segment->seq == seq) {
-		change = current(segment);
-		change.state = PC_SEGMENT_SEALED;
-		change.lines = lines;
-		ret = store_locked(segments, segment, &change);
+		content = content_of(segment);
+		content.state = PC_SEGMENT_SEALED;
+		content.lines = lines;
+		ret = store_locked(segments, segment, &content);
 	}
 	pthread_mutex_unlock(&segment->info_lock);
 	return ret;
@@ -306,13 +308,13 @@ int pc_segment_seal(struct pc_segments *segments, uint32_t id, uint64_t seq, uin
 int pc_segment_free(struct pc_segments *segments, uint32_t id)
 {
 	struct pc_segment *segment = pc_segment_at(segments, id);
-	struct change change;
+	struct content content;
 	int ret;
 
 	pthread_mutex_lock(&segment->info_lock);
 	assert(segment->state != PC_SEGMENT_FREE);
-	change = (struct change){ .state = PC_SEGMENT_FREE, .gen = segment->gen + 1, .next = PC_SEGMENT_NONE };
-	ret = store_locked(segments, segment, &change);
+	content = (struct content){ .state = PC_SEGMENT_FREE, .gen = segment->gen + 1, .next = PC_SEGMENT_NONE };
+	ret = store_locked(segments, segment, &content);
 	if (ret == 0)
 		set_ref(segments, segment); /* order: readers see the new generation before anybody can store here (G2) */
 	pthread_mutex_unlock(&segment->info_lock);

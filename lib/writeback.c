@@ -177,6 +177,7 @@ int pc_writeback_step(struct pcache *cache)
 	if (ret < 0)
 		pthread_cond_broadcast(&cache->space);
 	pthread_mutex_unlock(&cache->state_lock);
+	pc_cache_report_failure(cache);
 	if (ret < 0)
 		pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_ERRORS, 1);
 	return ret;
