@@ -113,6 +113,7 @@ struct bench_result {
 	uint64_t stalls;     /* writes that waited for space in a slice; must be 0 */
 	uint64_t miss_bytes; /* read from the backing in a slice; must be 0 */
 	uint64_t background; /* segments reclaimed and batches written back in a slice; should be 0 */
+	uint64_t faults;     /* page faults of the threads in a slice; should be few */
 };
 
 /* cases.c; NULL: no such case */

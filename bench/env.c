@@ -21,6 +21,7 @@
 
 #define PATH_BYTES         512
 #define SPARE_SEGMENTS     4u /* open ones, and what the library keeps for itself */
+#define TOUCH_SPARE        1u /* left free by the warm-up, so that it never waits for space */
 #define PIECE_BYTES        65536u
 #define ROOM_POLL_NS       2000000
 #define ROOM_CALM_POLLS    5u
@@ -156,30 +157,30 @@ int bench_env_verify(struct bench_env *env, uint32_t block_bytes)
 	return ret;
 }
 
-/* E2. Rewrites a small part of the working set, of which write-back sends only the newest version to the backing. */
+/*
+ * E2. Writes until hardly a segment is free, always to the same small range, of which write-back later sends only the
+ * newest version to the backing.
+ */
 static int touch_all_segments(struct bench_env *env)
 {
 	static const uint8_t piece[PIECE_BYTES];
-	uint64_t round_bytes = bench_env_pair_bytes(env);
-	uint64_t range = (env->options.working_set_bytes / 16 / PIECE_BYTES + 1) * PIECE_BYTES;
-	uint64_t target = env->capacity_bytes + env->capacity_bytes / 4;
+	uint64_t range = env->options.working_set_bytes / 16 / PIECE_BYTES * PIECE_BYTES + PIECE_BYTES;
+	uint64_t off = 0;
+	struct pcache_stats stats;
+	int ret;
 
 	if (range > env->options.working_set_bytes)
 		return bench_fail(-EINVAL, "the working set is too small");
-	for (uint64_t done = 0; done < target;) {
-		uint64_t round_end = done + round_bytes;
-		int ret = bench_env_make_room(env, round_bytes);
+	ret = bench_env_stats(env, &stats);
+	while (ret == 0 && stats.segments_free > TOUCH_SPARE) {
+		ssize_t len = pcache_write(env->cache, piece, PIECE_BYTES, off % range, 0);
 
-		if (ret < 0)
-			return ret;
-		for (; done < round_end; done += PIECE_BYTES) {
-			ssize_t len = pcache_write(env->cache, piece, PIECE_BYTES, done % range, 0);
-
-			if (len < 0)
-				return bench_fail((int)len, "warm-up: %s", pcache_strerror((int)len));
-		}
+		if (len < 0)
+			return bench_fail((int)len, "warm-up: %s", pcache_strerror((int)len));
+		off += PIECE_BYTES;
+		ret = bench_env_stats(env, &stats);
 	}
-	return 0;
+	return ret;
 }
 
 static void print_log(enum pcache_log_level level, const char *message, void *arg)

@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define HOT_BYTES         65536u
@@ -45,6 +46,7 @@ struct job {
 	uint64_t ops;
 	uint64_t clock_ns;
 	uint64_t elapsed_ns;
+	uint64_t faults;
 	int error;
 };
 
@@ -53,6 +55,11 @@ struct slice {
 	bench_op op;
 	uint64_t ops;      /* per thread */
 	uint32_t *samples; /* `ops` for each thread, or NULL */
+};
+
+struct outcome {
+	double ns; /* per operation */
+	uint64_t faults;
 };
 
 static int run_timed(struct job *job)
@@ -85,13 +92,23 @@ static int run_sampled(struct job *job)
 	return ret;
 }
 
+static uint64_t page_faults(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_minflt : 0;
+}
+
 static void *job_main(void *arg)
 {
 	struct job *job = arg;
+	uint64_t faults;
 
 	pthread_setname_np(pthread_self(), job->name);
 	pthread_barrier_wait(job->barrier);
+	faults = page_faults();
 	job->error = job->samples != NULL ? run_sampled(job) : run_timed(job);
+	job->faults = page_faults() - faults;
 	return NULL;
 }
 
@@ -126,13 +143,14 @@ static int start_job(struct job *job, unsigned number, unsigned thread_count, pt
 	return -ret;
 }
 
-/* ret_ns: per operation. A thread that cannot be started leaves the others at the barrier, so that is fatal. */
-static int run_slice(struct run *run, const struct slice *slice, double *ret_ns)
+/* A thread that cannot be started leaves the others at the barrier, so that is fatal. */
+static int run_slice(struct run *run, const struct slice *slice, struct outcome *ret_outcome)
 {
 	struct job jobs[BENCH_THREADS_MAX];
 	pthread_t threads[BENCH_THREADS_MAX];
 	pthread_barrier_t barrier;
 	uint64_t elapsed_ns = 0;
+	uint64_t faults = 0;
 	int ret = 0;
 
 	pthread_barrier_init(&barrier, NULL, run->thread_count);
@@ -149,25 +167,27 @@ static int run_slice(struct run *run, const struct slice *slice, double *ret_ns)
 	for (unsigned i = 0; i < run->thread_count; i++) {
 		pthread_join(threads[i], NULL);
 		elapsed_ns += jobs[i].elapsed_ns;
+		faults += jobs[i].faults;
 		if (jobs[i].error < 0)
 			ret = jobs[i].error;
 	}
 	pthread_barrier_destroy(&barrier);
 	if (ret < 0)
 		return bench_fail(ret, "%s: %s", run->bench_case->name, pcache_strerror(ret));
-	*ret_ns = (double)elapsed_ns / (double)(slice->ops * run->thread_count);
+	*ret_outcome = (struct outcome){ (double)elapsed_ns / (double)(slice->ops * run->thread_count), faults };
 	return 0;
 }
 
 /* A slice of the case, with its side effects counted (R4). */
-static int run_case_slice(struct run *run, const struct slice *slice, struct bench_result *result, double *ret_ns)
+static int run_case_slice(struct run *run, const struct slice *slice, struct bench_result *result,
+			  struct outcome *ret_outcome)
 {
 	struct pcache_stats before;
 	struct pcache_stats after;
 	int ret = bench_env_stats(run->env, &before);
 
 	if (ret == 0)
-		ret = run_slice(run, slice, ret_ns);
+		ret = run_slice(run, slice, ret_outcome);
 	if (ret == 0)
 		ret = bench_env_stats(run->env, &after);
 	if (ret < 0)
@@ -176,6 +196,7 @@ static int run_case_slice(struct run *run, const struct slice *slice, struct ben
 	result->miss_bytes += after.read_miss_bytes - before.read_miss_bytes;
 	result->background += after.segments_reclaimed - before.segments_reclaimed;
 	result->background += after.writeback_batches - before.writeback_batches;
+	result->faults += ret_outcome->faults;
 	return 0;
 }
 
@@ -193,21 +214,21 @@ static int calibrate(struct run *run)
 	double slice_ns = run->env->options.seconds * 1e9 / (3 * BENCH_PAIRS);
 	struct slice slice = { .name = "calibrate", .op = run->bench_case->op, .ops = CALIBRATE_OPS };
 	uint64_t left = slice_ops_max(run);
-	double ns = 0;
+	struct outcome outcome = { 0 };
 
 	while (slice.ops <= left) {
-		int ret = run_slice(run, &slice, &ns);
+		int ret = run_slice(run, &slice, &outcome);
 
 		if (ret < 0)
 			return ret;
 		left -= slice.ops;
-		if (ns * (double)slice.ops >= CALIBRATE_NS)
+		if (outcome.ns * (double)slice.ops >= CALIBRATE_NS)
 			break;
 		slice.ops *= 4;
 	}
-	if (ns <= 0)
+	if (outcome.ns <= 0)
 		return bench_fail(-EINVAL, "the cache is too small for %u threads", run->thread_count);
-	run->slice_ops = slice_ns / ns > 1 ? (uint64_t)(slice_ns / ns) : 1;
+	run->slice_ops = slice_ns / outcome.ns > 1 ? (uint64_t)(slice_ns / outcome.ns) : 1;
 	if (run->slice_ops > slice_ops_max(run))
 		run->slice_ops = slice_ops_max(run);
 	run->sample_ops = run->slice_ops < SAMPLES_PER_SLICE ? run->slice_ops : SAMPLES_PER_SLICE;
@@ -219,7 +240,8 @@ static int prepare(struct run *run)
 	return run->bench_case->prepare(run->env, run->bench_case, run->pair_bytes);
 }
 
-static int run_pair(struct run *run, unsigned number, struct bench_result *result, double *ret_case, double *ret_floor)
+static int run_pair(struct run *run, unsigned number, struct bench_result *result, struct outcome *ret_case,
+		    struct outcome *ret_floor)
 {
 	const struct bench_case *bench_case = run->bench_case;
 	struct slice timed = { .name = "case", .op = bench_case->op, .ops = run->slice_ops };
@@ -227,7 +249,7 @@ static int run_pair(struct run *run, unsigned number, struct bench_result *resul
 			       .ops = run->slice_ops };
 	struct slice sampled = { .name = "sampled", .op = bench_case->op, .ops = run->sample_ops,
 				 .samples = run->samples + run->sample_count };
-	double unused;
+	struct outcome unused;
 	int ret = 0;
 
 	if (run->bench_case->writes)
@@ -284,10 +306,14 @@ static int run_pairs(struct run *run, struct bench_result *result)
 	double ratios[BENCH_PAIRS];
 
 	for (unsigned i = 0; i < BENCH_PAIRS; i++) {
-		int ret = run_pair(run, i, result, &case_ns[i], &floor_ns[i]);
+		struct outcome timed;
+		struct outcome floor;
+		int ret = run_pair(run, i, result, &timed, &floor);
 
 		if (ret < 0)
 			return ret;
+		case_ns[i] = timed.ns;
+		floor_ns[i] = floor.ns;
 		ratios[i] = case_ns[i] / floor_ns[i];
 	}
 	result->ns_avg = median(case_ns);

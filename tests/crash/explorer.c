@@ -39,7 +39,8 @@ struct explorer {
 	uint64_t point;
 	unsigned state;
 	unsigned depth; /* 0: the workload runs; 1: a recovery on `check` */
-	uint32_t low;   /* bounds for the recovery that runs on `check` */
+	struct pc_pos tail; /* dirty_tail as it was stored last */
+	uint32_t low;       /* bounds for the recovery that runs on `check` */
 	uint32_t high;
 	bool failed;
 };
@@ -319,6 +320,23 @@ static void on_live_media(enum sim_primitive primitive, void *arg)
 		crash_point(explorer);
 }
 
+/* Online rule: dirty_tail moves only when every write to the backing has completed and was synced after that. */
+static void on_live_store(enum sim_primitive primitive, uint64_t off, const void *data, size_t len, void *arg)
+{
+	struct explorer *explorer = arg;
+	struct pcm_tails tails;
+	struct pc_pos tail;
+
+	(void)primitive;
+	if ((off != PCM_TAILS_OFF && off != PCM_TAILS_OFF + PCM_SLOT_STRIDE) || len != sizeof(tails))
+		return;
+	memcpy(&tails, data, sizeof(tails));
+	tail = (struct pc_pos){ .seq = pc_get64(tails.dirty_tail.seq), .line = pc_get32(tails.dirty_tail.line) };
+	if (pc_pos_cmp(tail, explorer->tail) > 0 && !sim_backing_all_synced(explorer->live.backing))
+		fail(explorer, "store of the tails", "dirty_tail moves before the backing is synced");
+	explorer->tail = tail;
+}
+
 static void on_check_media(enum sim_primitive primitive, void *arg)
 {
 	struct explorer *explorer = arg;
@@ -497,7 +515,7 @@ static void run_workload(struct explorer *explorer)
 
 static bool prepare(struct explorer *explorer)
 {
-	const struct sim_hooks live = { .crash_point = on_live_media, .arg = explorer };
+	const struct sim_hooks live = { .crash_point = on_live_media, .store = on_live_store, .arg = explorer };
 	const struct sim_hooks check = { .crash_point = on_check_media, .arg = explorer };
 
 	choose_geometry(explorer);

@@ -174,7 +174,8 @@ static inline void write_everything(struct subject *subject, size_t piece)
 	PC_FREE struct pc_io *ios = calloc(count, sizeof(*ios));
 
 	for (size_t i = 0; i < count; i++)
-		ios[i] = request_new(subject, PC_IO_WRITE, i * piece, (size_t)pc_min64(piece, subject->size - i * piece));
+		ios[i] = request_new(subject, PC_IO_WRITE, i * piece,
+				     (size_t)pc_min64(piece, subject->size - i * piece));
 	ck_assert_int_eq(pc_backing_run(subject->backing, ios, count), 0);
 	for (size_t i = 0; i < count; i++) {
 		ck_assert_int_eq(ios[i].error, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * index_model.h - what the index should say, byte by byte: for each byte of a small space the key that has it. For
- * test_index.c.
+ * test_index*.c.
  *
  * Keys are numbered from 1 in the order of their positions, so the higher number wins (X2). A byte without a key has 0.
  */
@@ -16,6 +16,10 @@
 #define SPACE_LEAFS 3u
 #define SPACE_BYTES (SPACE_LEAFS * PC_LEAF_BYTES)
 #define PIECES_MAX  16u
+#define KEYS_MAX    60000u
+#define LEAF        PC_LEAF_BYTES
+#define BASE        (1234567ull * LEAF)
+#define KIB         1024u
 
 struct model {
 	struct pc_segment_ref refs[SEGMENTS];
@@ -160,6 +164,60 @@ static inline void model_empty(struct model *model)
 	model_check(model, PIECES_MAX);
 	EXPECT(pc_index_cached_bytes(model->index) == 0);
 	EXPECT(pc_index_memory_bytes(model->index) == model->empty_bytes);
+}
+
+/* ---- the model of a test ---- */
+
+static struct model *model;
+
+static inline void setup(void)
+{
+	model = model_new(BASE, 1, KEYS_MAX);
+}
+
+static inline void teardown(void)
+{
+	model_delete(model);
+}
+
+/* The next position, in a segment; off counts from the start of the space. */
+static inline uint32_t key_in(uint32_t segment, uint64_t off, uint32_t len)
+{
+	const struct pc_mapping mapping = {
+		.off = BASE + off,
+		.len = len,
+		.segment = segment,
+		.data_off = 64 * (model->key_count + 128),
+		.slot = model->key_count + 1,
+	};
+
+	return model_key(model, &mapping);
+}
+
+static inline void prepare(uint64_t off, uint64_t len)
+{
+	EXPECT(pc_index_prepare(model->index, BASE + off, len) == 0);
+}
+
+static inline void publish(uint32_t key)
+{
+	pc_index_publish(model->index, &model->keys[key]);
+	model_enter(model, key);
+}
+
+static inline uint32_t write_key(uint32_t segment, uint64_t off, uint32_t len)
+{
+	uint32_t key = key_in(segment, off, len);
+
+	prepare(off, len);
+	publish(key);
+	return key;
+}
+
+static inline void drop(uint32_t segment, uint64_t off, uint32_t len)
+{
+	pc_index_drop(model->index, segment, BASE + off, len);
+	model_drop(model, segment, BASE + off, len);
 }
 
 #endif

@@ -114,7 +114,9 @@ static struct pc_io fake_ios[FAKE_IOS];
 static void setup(void)
 {
 	memset(&fake, 0, sizeof(fake));
-	fake.base = (struct pc_backing){ .ops = &fake_ops, .size_bytes = FAKE_BYTES, .align_bytes = 512, .queue_depth = 4 };
+	fake.base = (struct pc_backing){
+		.ops = &fake_ops, .size_bytes = FAKE_BYTES, .align_bytes = 512, .queue_depth = 4,
+	};
 	for (size_t i = 0; i < FAKE_BYTES; i++)
 		fake_memory[i] = (uint8_t)(i * 31 + i / 256);
 	for (size_t i = 0; i < FAKE_IOS; i++)
@@ -187,7 +189,7 @@ START_TEST(run_with_failed_completion_gives_its_error)
 	static const int errors[] = { -EIO, -ENOSPC, -EFBIG };
 
 	fake.results[0] = 1024;
-	fake.results[7] = errors[_i]; /* after three of the first batch and three of the second: the rest of request 3 */
+	fake.results[7] = errors[_i]; /* three of the first batch and three of the second, then the rest of request 3 */
 	fake_run(3, errors[_i]);
 	ck_assert_uint_eq(fake_ios[3].done, 1024);
 }

@@ -326,9 +326,10 @@ START_TEST(read_from_many_threads_keeps_model)
 }
 END_TEST
 
-/* A free loop device over fd, or -1. */
+/* A free loop device over fd, or -1. It goes with its last descriptor, also where a test dies. */
 static int loop_attach(int fd, int flags)
 {
+	struct loop_info64 info = { .lo_flags = LO_FLAGS_AUTOCLEAR };
 	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	int loop = -1;
 
@@ -342,6 +343,8 @@ static int loop_attach(int fd, int flags)
 			loop = -1;
 		}
 	}
+	if (loop >= 0)
+		ck_assert_int_eq(ioctl(loop, LOOP_SET_STATUS64, &info), 0);
 	if (loop < 0)
 		fprintf(stderr, "# skipped: loop device: %s\n", strerror(errno));
 	if (control >= 0)
@@ -368,7 +371,6 @@ START_TEST(round_trip_on_block_device_keeps_model)
 			run_random(&subject, PC_IO_READ, 40);
 			ck_assert_int_eq(pc_backing_sync(subject.backing), 0);
 			subject_compare(&subject);
-			ioctl(loop, LOOP_CLR_FD);
 			close(loop);
 		}
 		subject_close(&subject);

@@ -1,74 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_index.c - lib/index.c: which key has each byte, whatever the order in which keys come and go (X1 to X5).
+ * test_index.c - lib/index.c, one call after the other: entering, looking up, dropping, replay in any order, memory.
  *
- * Method: a model of every byte (index_model.h). Writers that are prepared, reserved and published in any order are
- * simulated by one thread, so that a seed repeats them; real threads come last, and are compared when they are done.
- * Room that was promised and is not there shows as an assertion in the index, or in AddressSanitizer.
+ * Method: a model of every byte (index_model.h), compared as a whole after each step.
  */
 #include "failing_memory.h"
 #include "index_model.h"
 
 #include <errno.h>
-
-#define LEAF     PC_LEAF_BYTES
-#define BASE     (1234567ull * LEAF)
-#define KEYS_MAX 60000u
-#define KIB      1024u
-
-/* ---- one key after the other ---- */
-
-static struct model *model;
-
-static void setup(void)
-{
-	model = model_new(BASE, 1, KEYS_MAX);
-}
-
-static void teardown(void)
-{
-	model_delete(model);
-}
-
-/* The next position, in a segment; off counts from the start of the space. */
-static uint32_t key_in(uint32_t segment, uint64_t off, uint32_t len)
-{
-	const struct pc_mapping mapping = {
-		.off = BASE + off,
-		.len = len,
-		.segment = segment,
-		.data_off = 64 * (model->key_count + 128),
-		.slot = model->key_count + 1,
-	};
-
-	return model_key(model, &mapping);
-}
-
-static void prepare(uint64_t off, uint64_t len)
-{
-	EXPECT(pc_index_prepare(model->index, BASE + off, len) == 0);
-}
-
-static void publish(uint32_t key)
-{
-	pc_index_publish(model->index, &model->keys[key]);
-	model_enter(model, key);
-}
-
-static uint32_t write_key(uint32_t segment, uint64_t off, uint32_t len)
-{
-	uint32_t key = key_in(segment, off, len);
-
-	prepare(off, len);
-	publish(key);
-	return key;
-}
-
-static void drop(uint32_t segment, uint64_t off, uint32_t len)
-{
-	pc_index_drop(model->index, segment, BASE + off, len);
-	model_drop(model, segment, BASE + off, len);
-}
 
 START_TEST(index_that_is_new_is_one_hole_per_leaf)
 {
@@ -321,181 +260,6 @@ START_TEST(leaf_that_loses_most_extents_gives_back_most_memory)
 }
 END_TEST
 
-/* ---- many writers, simulated ---- */
-
-#define WRITERS     8u
-#define WRITER_KEYS 5u
-#define SLOW_WRITERS 2u /* long ones, which others overtake */
-
-/* Idle (keys == 0), prepared (first == 0), or reserved, with some of its keys published. */
-struct writer {
-	uint64_t off;
-	uint32_t len;
-	uint32_t keys;
-	uint32_t first; /* key number */
-	uint32_t published; /* bits */
-	uint32_t segment;
-};
-
-struct simulation {
-	struct test_random random;
-	struct writer writers[WRITERS];
-	uint32_t segment; /* where reservations go */
-	uint64_t seq;
-};
-
-static void writer_prepare(struct simulation *sim, struct writer *writer)
-{
-	static const uint32_t longest[] = { 64, 512, 2 * KIB, 64 * KIB, 200 * KIB };
-	bool is_slow = writer < sim->writers + SLOW_WRITERS;
-	uint32_t grain = 1u << test_random_below(&sim->random, 13);
-	uint64_t space = test_random_below(&sim->random, 4) == 0 ? SPACE_BYTES : 100 * KIB; /* mostly crowded */
-	uint64_t len = 1 + test_random_below(&sim->random, longest[is_slow ? 4 : test_random_below(&sim->random, 5)]);
-
-	writer->off = pc_align_down(test_random_below(&sim->random, space), grain);
-	writer->len = (uint32_t)pc_min64(pc_align_up(len, grain), SPACE_BYTES - writer->off);
-	writer->keys = (uint32_t)((writer->off + writer->len - 1) / 65536 - writer->off / 65536 + 1);
-	writer->first = 0;
-	writer->published = 0;
-	prepare(writer->off, writer->len);
-}
-
-static void writer_reserve(struct simulation *sim, struct writer *writer)
-{
-	uint64_t off = writer->off;
-	uint64_t end = off + writer->len;
-
-	writer->segment = sim->segment;
-	writer->first = model->key_count + 1;
-	while (off < end) {
-		uint64_t key_end = pc_min64(end, pc_align_down(off, 65536) + 65536);
-		uint32_t key = key_in(sim->segment, off, (uint32_t)(key_end - off));
-
-		model->keys[key].verified = test_random_below(&sim->random, 2) == 0;
-		off = key_end;
-	}
-}
-
-static void writer_publish(struct simulation *sim, struct writer *writer)
-{
-	uint32_t i = (uint32_t)test_random_below(&sim->random, writer->keys);
-
-	while ((writer->published & 1u << i) != 0)
-		i = (i + 1) % writer->keys;
-	publish(writer->first + i);
-	writer->published |= 1u << i;
-	if (writer->published == (1u << writer->keys) - 1)
-		writer->keys = 0;
-}
-
-static void writer_give_up(struct writer *writer)
-{
-	pc_index_unprepare(model->index, BASE + writer->off, writer->len);
-	writer->keys = 0;
-}
-
-static void writer_step(struct simulation *sim)
-{
-	bool is_slow = test_random_below(&sim->random, 64) == 0;
-	uint32_t first = is_slow ? 0 : SLOW_WRITERS;
-	uint32_t count = is_slow ? SLOW_WRITERS : WRITERS - SLOW_WRITERS;
-	struct writer *writer = &sim->writers[first + test_random_below(&sim->random, count)];
-
-	if (writer->keys == 0)
-		writer_prepare(sim, writer);
-	else if (writer->published == 0 && test_random_below(&sim->random, 12) == 0)
-		writer_give_up(writer);
-	else if (writer->first == 0)
-		writer_reserve(sim, writer);
-	else
-		writer_publish(sim, writer);
-}
-
-/* Whoever is on the way in this segment; SEGMENTS: everybody. */
-static void writers_finish(struct simulation *sim, uint32_t segment)
-{
-	for (unsigned i = 0; i < WRITERS; i++) {
-		struct writer *writer = &sim->writers[i];
-
-		if (segment == SEGMENTS && writer->keys != 0 && writer->first == 0)
-			writer_reserve(sim, writer);
-		while (writer->keys != 0 && writer->first != 0 && (segment == SEGMENTS || writer->segment == segment))
-			writer_publish(sim, writer);
-	}
-}
-
-/* As reclaim does it: key by key, or in one sweep; then the segment begins another life. */
-static void reclaim(struct simulation *sim, uint32_t segment)
-{
-	if (test_random_below(&sim->random, 4) == 0) {
-		pc_index_drop_segment(model->index, segment);
-		model_drop(model, segment, BASE, SPACE_BYTES);
-	}
-	for (uint32_t key = 1; key <= model->key_count; key++)
-		if (model->keys[key].segment == segment) {
-			drop(segment, model->keys[key].off - BASE, model->keys[key].len);
-			model->keys[key].segment = SEGMENTS; /* of an earlier life */
-		}
-	EXPECT(pc_index_live_bytes(model->index, segment) == 0);
-	atomic_fetch_add(&model->refs[segment].gen, 1);
-	atomic_store(&model->refs[segment].seq, 0);
-}
-
-/* The next segment, reclaimed first: nobody is on the way in it any more, but others may be anywhere. */
-static void rotate(struct simulation *sim)
-{
-	uint32_t next = (sim->segment + 1) % SEGMENTS;
-
-	writers_finish(sim, next);
-	reclaim(sim, next);
-	sim->segment = next;
-	atomic_store(&model->refs[next].seq, ++sim->seq);
-}
-
-static void verify_something(struct simulation *sim)
-{
-	struct pc_piece piece;
-	uint64_t off = BASE + test_random_below(&sim->random, SPACE_BYTES);
-
-	EXPECT(pc_index_lookup(model->index, off, 1, &piece, 1) == 1);
-	if (!piece.cached)
-		return;
-	pc_index_mark_verified(model->index, &piece.mapping);
-	model->keys[model->owner[off - BASE]].verified = true;
-}
-
-static void look_somewhere(struct simulation *sim)
-{
-	uint64_t live[SEGMENTS] = { 0 };
-	uint64_t off = test_random_below(&sim->random, SPACE_BYTES);
-	uint64_t len = test_random_below(&sim->random, SPACE_BYTES - off) + 1;
-
-	check_range(model, BASE + off, len, 1 + (unsigned)test_random_below(&sim->random, PIECES_MAX), live);
-}
-
-START_TEST(writers_in_random_order_leave_each_byte_to_the_highest_position)
-{
-	struct simulation sim = { .random = random_of((uint64_t)_i), .seq = SEGMENTS };
-	unsigned steps = scaled(6000);
-
-	atomic_store(&model->refs[0].seq, ++sim.seq);
-	for (unsigned i = 0; i < steps; i++) {
-		writer_step(&sim);
-		if (i % 16 == 0)
-			verify_something(&sim);
-		if (i % 64 == 0)
-			look_somewhere(&sim);
-		if (i % 256 == 0)
-			model_check(model, PIECES_MAX);
-		if (test_random_below(&sim.random, 400) == 0)
-			rotate(&sim);
-	}
-	writers_finish(&sim, SEGMENTS);
-	model_check(model, 1);
-	model_empty(model);
-}
-END_TEST
-
 /* ---- replay ---- */
 
 static void shuffle(struct test_random *random, uint32_t *order, uint32_t count)
@@ -648,107 +412,6 @@ START_TEST(insert_without_memory_fails_and_can_be_repeated)
 }
 END_TEST
 
-/* ---- threads ---- */
-
-#define THREADS        4u
-#define THREAD_TICKETS 6000u /* writes of all threads */
-#define TICKET_SLOTS   (2 * WRITER_KEYS)
-
-static _Atomic uint32_t next_ticket;
-static _Atomic bool stop;
-
-/* A write is a ticket: the position of the write, and the seed of its range. Keys of ticket t are t * WRITER_KEYS + 1 ... */
-static void ticket_write(uint32_t ticket, uint64_t off, uint64_t len)
-{
-	uint32_t key = ticket * WRITER_KEYS + 1;
-	uint32_t first = key;
-
-	for (uint64_t end = off + len; off < end; key++) {
-		uint64_t key_end = pc_min64(end, pc_align_down(off, 65536) + 65536);
-
-		model->keys[key] = (struct pc_mapping){
-			.off = BASE + off,
-			.len = (uint32_t)(key_end - off),
-			.segment = ticket * SEGMENTS / THREAD_TICKETS,
-			.data_off = 64 * key,
-			.slot = key,
-		};
-		off = key_end;
-	}
-	/* The last one first: no order among the keys of a write. */
-	while (key-- > first)
-		pc_index_publish(model->index, &model->keys[key]);
-}
-
-static void *write_tickets(void *seed)
-{
-	struct test_random random = test_random_make((uintptr_t)seed);
-
-	for (;;) {
-		uint64_t off = test_random_below(&random, 4) == 0 ? test_random_below(&random, SPACE_BYTES) :
-								    test_random_below(&random, 70 * KIB);
-		uint64_t len = 1 + test_random_below(&random, test_random_below(&random, 8) == 0 ? 200 * KIB : 9000);
-		uint32_t ticket;
-
-		len = pc_min64(len, SPACE_BYTES - off);
-		EXPECT(pc_index_prepare(model->index, BASE + off, len) == 0);
-		ticket = atomic_fetch_add(&next_ticket, 1);
-		if (ticket >= THREAD_TICKETS) {
-			pc_index_unprepare(model->index, BASE + off, len);
-			return NULL;
-		}
-		ticket_write(ticket, off, len);
-	}
-}
-
-/* What is found lies inside its key: a key is written before it is published, and never changes. */
-static void *read_pieces(void *seed)
-{
-	struct test_random random = test_random_make((uintptr_t)seed);
-	struct pc_piece pieces[PIECES_MAX];
-
-	while (!atomic_load(&stop)) {
-		uint64_t off = BASE + test_random_below(&random, SPACE_BYTES);
-		unsigned count = pc_index_lookup(model->index, off, 1 + test_random_below(&random, LEAF), pieces, PIECES_MAX);
-
-		EXPECT(count >= 1);
-		for (unsigned i = 0; i < count; i++) {
-			const struct pc_mapping *piece = &pieces[i].mapping;
-			const struct pc_mapping *key = &model->keys[piece->slot];
-
-			EXPECT(piece->off == off);
-			off += piece->len;
-			EXPECT(!pieces[i].cached ||
-			       (piece->segment == key->segment && piece->off >= key->off &&
-				piece->off + piece->len <= key->off + key->len &&
-				piece->data_off == key->data_off + (piece->off - key->off)));
-		}
-	}
-	return NULL;
-}
-
-START_TEST(threads_that_write_together_leave_each_byte_to_the_highest_position)
-{
-	pthread_t writers[THREADS];
-	pthread_t reader;
-
-	thread_start(&reader, read_pieces, (void *)(uintptr_t)99);
-	for (uintptr_t i = 0; i < THREADS; i++)
-		thread_start(&writers[i], write_tickets, (void *)(i + 10 * (uintptr_t)_i));
-	for (unsigned i = 0; i < THREADS; i++)
-		thread_join(writers[i]);
-	atomic_store(&stop, true);
-	thread_join(reader);
-	for (uint32_t key = 1; key <= THREAD_TICKETS * WRITER_KEYS; key++)
-		if (model->keys[key].len != 0)
-			model_enter(model, key);
-	model_check(model, PIECES_MAX);
-	model_empty(model);
-	atomic_store(&stop, false);
-	atomic_store(&next_ticket, 0);
-}
-END_TEST
-
 static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, index_that_is_new_is_one_hole_per_leaf);
@@ -763,14 +426,12 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, leaf_that_is_prepared_survives_its_last_extent);
 	tcase_add_test(tcase, memory_for_random_blocks_is_at_most_24_bytes_each);
 	tcase_add_test(tcase, leaf_that_loses_most_extents_gives_back_most_memory);
-	tcase_add_loop_test(tcase, writers_in_random_order_leave_each_byte_to_the_highest_position, 0, 20);
 	tcase_add_loop_test(tcase, keys_inserted_in_any_order_give_the_result_of_their_positions, 0, 4);
 	tcase_add_test(tcase, key_inserted_twice_counts_once);
 	tcase_add_test(tcase, new_without_memory_fails_and_leaks_nothing);
 	tcase_add_test(tcase, prepare_without_memory_takes_nothing);
 	tcase_add_test(tcase, publish_without_memory_succeeds);
 	tcase_add_test(tcase, insert_without_memory_fails_and_can_be_repeated);
-	tcase_add_loop_test(tcase, threads_that_write_together_leave_each_byte_to_the_highest_position, 0, 4);
 }
 
 int main(void)

@@ -126,6 +126,10 @@ START_TEST(cached_store_needs_flush_and_drain)
 	drain();
 	assert_durable(0, 'a', LINE);
 	ck_assert_uint_eq(sim_media_pending(sim), 0);
+	/* and the next store to the line needs both again */
+	cache(0, 'b', LINE);
+	drain();
+	assert_durable(0, 'a', LINE);
 }
 END_TEST
 
@@ -298,6 +302,36 @@ START_TEST(older_pending_store_that_was_covered_is_pending_no_more)
 	cache(24, 'd', 8);
 	assert_bytes(crash((struct sim_choice){ .cached = 2, .cached_torn = SIM_WHOLE }), 16, 'c', 8);
 	assert_bytes(image, 24, 'd', 8);
+	/* the newest of two pending ones is covered; the older stays, and others come behind it */
+	stream(24, 'e', 8);
+	drain();
+	ck_assert_uint_eq(sim_media_unit(sim, 0).cached, 1);
+	cache(32, 'f', 8);
+	ck_assert_uint_eq(sim_media_unit(sim, 0).cached, 2);
+	sim_media_crash_image(sim, sim_choose_all, NULL, image);
+	ck_assert_int_eq(memcmp(image, media->base, BYTES), 0);
+}
+END_TEST
+
+/* A unit that takes another one's number is still found by its offset. */
+START_TEST(unit_stays_itself_while_others_become_durable)
+{
+	set_up(PCACHE_GRANULARITY_CACHE_LINE);
+	stream(0, 'a', LINE);
+	stream(LINE, 'a', LINE);
+	cache(2 * LINE, 'b', LINE);
+	drain();
+	ck_assert_uint_eq(sim_media_pending(sim), 1);
+	ck_assert(sim_media_is_pending(sim, 2 * LINE, LINE));
+	ck_assert(!sim_media_is_pending(sim, 0, 2 * LINE));
+	stream(3 * LINE, 'd', 2 * LINE);
+	cache(2 * LINE, 'c', LINE);
+	ck_assert_uint_eq(sim_media_pending(sim), 3);
+	ck_assert_uint_eq(sim_media_unit(sim, 0).off, 2 * LINE);
+	ck_assert_uint_eq(sim_media_unit(sim, 0).cached, 2);
+	flush(2 * LINE, LINE);
+	drain();
+	assert_durable(2 * LINE, 'c', LINE);
 }
 END_TEST
 
@@ -701,7 +735,7 @@ static void store_at_random(struct pc_media *at, uint32_t *state)
 		ck_assert_int_eq(pc_media_store8(at, pc_align_down(off, 8), next_random(state)), 0);
 		break;
 	case 1:
-		ck_assert_int_eq(pc_media_flush(at, 0, BYTES), 0);
+		ck_assert_int_eq(pc_media_flush(at, off / 2, BYTES / 2), 0);
 		break;
 	case 2:
 		ck_assert_int_eq(pc_media_sync(at), 0);
@@ -738,6 +772,7 @@ START_TEST(crash_into_equals_the_crash_image)
 		ck_assert_int_eq(memcmp(sim_media_durable(target), image, BYTES), 0);
 		ck_assert_uint_eq(sim_media_pending(target), 0);
 		recovered = sim_media_open(target, false);
+		ck_assert_int_eq(pc_media_read(recovered, image, 0, BYTES), 0);
 		for (int i = 0; i < 4; i++)
 			store_at_random(recovered, &state);
 		sim_media_poison(target, next_random(&state) % BYTES);
@@ -789,6 +824,25 @@ START_TEST(crash_within_a_recovery_equals_its_image)
 	}
 	sim_media_delete(first);
 	sim_media_delete(second);
+}
+END_TEST
+
+START_TEST(crash_into_takes_turns_between_sources)
+{
+	struct sim_media *other = sim_media_new(BYTES, PCACHE_GRANULARITY_CACHE_LINE);
+	struct sim_media *target = sim_media_new(BYTES, PCACHE_GRANULARITY_CACHE_LINE);
+
+	set_up(PCACHE_GRANULARITY_CACHE_LINE);
+	stream(0, 'a', LINE);
+	drain();
+	for (int i = 0; i < 3; i++) {
+		sim_media_crash_into(sim, sim_choose_none, NULL, target);
+		assert_bytes(sim_media_view(target), 0, 'a', LINE);
+		sim_media_crash_into(other, sim_choose_none, NULL, target);
+		assert_bytes(sim_media_view(target), 0, 0, LINE);
+	}
+	sim_media_delete(other);
+	sim_media_delete(target);
 }
 END_TEST
 
@@ -885,7 +939,7 @@ START_TEST(nth_call_fails_once_or_for_ever)
 	assert_durable(0, 'a', LINE);
 	ck_assert_uint_eq(sim_media_calls(sim), 4);
 	sim_media_fail(sim, SIM_ANY, 1, -ENOSPC, true);
-	ck_assert_int_eq(pc_media_copy(media, 0, "b", 1, PC_COPY_STREAM), -ENOSPC);
+	ck_assert_int_eq(pc_media_copy(media, 0, "bb", 2, PC_COPY_STREAM), -ENOSPC);
 	ck_assert_int_eq(pc_media_store8(media, 0, 1), -ENOSPC);
 	ck_assert_int_eq(pc_media_set(media, 0, 1, 1), -ENOSPC);
 	ck_assert_int_eq(pc_media_flush(media, 0, 1), -ENOSPC);
@@ -905,6 +959,9 @@ START_TEST(failed_page_store_leaves_its_first_half)
 	sim_media_fail(sim, SIM_COPY, 1, -EIO, false);
 	ck_assert_int_eq(pc_media_copy(media, 0, "abcd", 4, PC_COPY_STREAM), -EIO);
 	ck_assert_int_eq(memcmp(media->base, "ab\0\0", 4), 0);
+	sim_media_fail(sim, SIM_STORE8, 1, -EIO, false);
+	ck_assert_int_eq(pc_media_store8(media, 8, UINT64_MAX), -EIO);
+	assert_bytes(media->base, 8, 0, 8);
 }
 END_TEST
 
@@ -931,13 +988,15 @@ START_TEST(poisoned_line_cannot_be_read_until_it_is_stored_whole)
 	stream(0, 'a', 4 * LINE);
 	sim_media_poison(sim, LINE + 5);
 	ck_assert_int_ne(media->base[LINE], 'a');
-	ck_assert_int_eq(sim_media_durable(sim)[LINE], media->base[LINE]);
+	sync_media(); /* what was pending there is gone as well */
+	ck_assert_int_ne(sim_media_durable(sim)[LINE], 'a');
 	ck_assert_int_eq(pc_media_read(media, buf, 0, 4 * LINE), -EIO);
 	ck_assert_int_eq(pc_media_read(media, buf, LINE + 63, 1), -EIO);
 	ck_assert_int_eq(pc_media_read(media, buf, 0, LINE), 0);
 	ck_assert_int_eq(pc_media_read(media, buf, 2 * LINE, LINE), 0);
 	assert_bytes(buf, 0, 'a', LINE);
 	cache(LINE, 'b', LINE - 1);
+	cache(LINE + 1, 'b', LINE - 1);
 	ck_assert_int_eq(pc_media_read(media, buf, LINE, LINE), -EIO);
 	cache(LINE, 'b', LINE);
 	ck_assert_int_eq(pc_media_read(media, buf, LINE, LINE), 0);
@@ -991,6 +1050,7 @@ static void add_rule_tests(TCase *tests)
 	tcase_add_test(tests, streamed_and_cached_stores_of_a_line_persist_independently);
 	tcase_add_test(tests, older_pending_store_does_not_come_over_a_newer_durable_one);
 	tcase_add_test(tests, older_pending_store_that_was_covered_is_pending_no_more);
+	tcase_add_test(tests, unit_stays_itself_while_others_become_durable);
 	tcase_add_test(tests, drain_covers_only_the_stores_and_flushes_of_its_thread);
 	tcase_add_test(tests, flush_covers_the_cached_stores_of_other_threads);
 	tcase_add_test(tests, many_short_threads_are_told_apart);
@@ -1027,6 +1087,7 @@ static void add_crash_tests(TCase *tests)
 	tcase_add_loop_test(tests, crash_into_equals_the_crash_image, PCACHE_GRANULARITY_BYTE,
 			    PCACHE_GRANULARITY_PAGE + 1);
 	tcase_add_test(tests, crash_within_a_recovery_equals_its_image);
+	tcase_add_test(tests, crash_into_takes_turns_between_sources);
 	tcase_add_test(tests, hash_differs_with_any_byte_and_any_place);
 }
 
