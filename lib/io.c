@@ -6,7 +6,7 @@
  *
  *   1. prepare    the index takes the memory that publishing will need
  *   2. reserve    lines and data units in the open segment, one compare-and-swap
- *   3. copy       the data, its CRC32C computed while the source is hot
+ *   3. copy       the data; its CRC32C is computed while the stores are on their way
  *   4. commit     the lines of the key set, one fence
  *   5. publish    in the index
  *   6. count      the lines as done
@@ -28,7 +28,10 @@
 /* Keys in one key set: max_atomic_bytes is at most a 16th of the largest segment, and may begin in the middle of a key. */
 #define WRITE_KEYS_MAX (PCM_SEGMENT_MAX / 16 / PCM_KEY_MAX_BYTES + 1)
 
-/* Source bytes that are checksummed, then copied while still in the first-level cache. */
+/*
+ * Source bytes that are copied, then checksummed while still in the first-level cache. In this order the checksum is
+ * almost free: it is computed while the non-temporal stores are on their way.
+ */
 #define COPY_PIECE_BYTES 4096u
 
 #define READ_PIECES 32u
@@ -68,12 +71,11 @@ static int copy_data(struct pcache *cache, const struct pc_segment *segment, str
 
 	for (uint32_t at = 0; at < key->len; at += COPY_PIECE_BYTES) {
 		uint32_t bytes = (uint32_t)pc_min64(COPY_PIECE_BYTES, key->len - at);
-		int ret;
+		int ret = pc_media_copy(cache->media, target + at, source + at, bytes, PC_COPY_STREAM);
 
-		crc = pc_crc32c(crc, source + at, bytes);
-		ret = pc_media_copy(cache->media, target + at, source + at, bytes, PC_COPY_STREAM);
 		if (ret < 0)
 			return ret;
+		crc = pc_crc32c(crc, source + at, bytes);
 	}
 	key->data_crc = crc;
 	return 0;

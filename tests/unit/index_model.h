@@ -13,7 +13,7 @@
 #include "util.h"
 
 #define SEGMENTS    6u
-#define SPACE_LEAFS 3u
+#define SPACE_LEAFS 2u
 #define SPACE_BYTES (SPACE_LEAFS * PC_LEAF_BYTES)
 #define PIECES_MAX  16u
 #define KEYS_MAX    60000u

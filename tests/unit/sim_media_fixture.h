@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sim_media_fixture.h - what the tests of the simulated media share: one of them, open, and short words for its stores.
+ */
+#ifndef PC_SIM_MEDIA_FIXTURE_H
+#define PC_SIM_MEDIA_FIXTURE_H
+
+#include "runner.h"
+#include "sim_media.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define BYTES (16u * PC_PAGE)
+#define LINE  64u
+#define BLOCK 512u
+
+static struct sim_media *sim;
+static struct pc_media *media;
+static uint8_t image[BYTES];
+
+static inline void set_up(enum pcache_granularity granularity)
+{
+	sim = sim_media_new(BYTES, granularity);
+	ck_assert_ptr_nonnull(sim);
+	media = sim_media_open(sim, false);
+}
+
+static inline void tear_down(void)
+{
+	sim_media_delete(sim);
+	sim = NULL;
+}
+
+static inline void copy(uint64_t off, int byte, size_t len, enum pc_copy_kind kind)
+{
+	uint8_t data[2 * PC_PAGE];
+
+	memset(data, byte, len);
+	ck_assert_int_eq(pc_media_copy(media, off, data, len, kind), 0);
+}
+
+static inline void stream(uint64_t off, int byte, size_t len)
+{
+	copy(off, byte, len, PC_COPY_STREAM);
+}
+
+static inline void cache(uint64_t off, int byte, size_t len)
+{
+	copy(off, byte, len, PC_COPY_CACHED);
+}
+
+static inline void flush(uint64_t off, size_t len)
+{
+	ck_assert_int_eq(pc_media_flush(media, off, len), 0);
+}
+
+static inline void drain(void)
+{
+	ck_assert_int_eq(pc_media_drain(media), 0);
+}
+
+static inline void sync_media(void)
+{
+	ck_assert_int_eq(pc_media_sync(media), 0);
+}
+
+static inline void assert_bytes(const uint8_t *bytes, uint64_t off, int byte, size_t len)
+{
+	size_t i = 0;
+
+	/* Check notes every assertion by a system call: one for all of them. */
+	while (i < len && bytes[off + i] == byte)
+		i++;
+	ck_assert_msg(i == len, "byte %zu of %zu is %d, not %d", i, len, bytes[off + i], byte);
+}
+
+static inline void assert_durable(uint64_t off, int byte, size_t len)
+{
+	assert_bytes(sim_media_durable(sim), off, byte, len);
+}
+
+static inline struct sim_choice choose_this(const struct sim_unit *unit, void *choice)
+{
+	(void)unit;
+	return *(const struct sim_choice *)choice;
+}
+
+static const uint8_t *crash(struct sim_choice choice)
+{
+	sim_media_crash_image(sim, choose_this, &choice, image);
+	return image;
+}
+
+static TCase *add_case(Suite *suite, const char *name)
+{
+	TCase *tests = tcase_create(name);
+
+	tcase_add_checked_fixture(tests, NULL, tear_down);
+	suite_add_tcase(suite, tests);
+	return tests;
+}
+
+#endif
