@@ -213,8 +213,12 @@ START_TEST(full_cache_with_one_writer_ends_with_all_data)
 {
 	struct fixture *fx = fixture_make_open(16 * MIB, CACHE_LEAST, SEGMENT_SMALL);
 
-	for (unsigned i = 0; i < thinned(1600); i++)
-		fixture_write(fx, test_random_below(&fx->random, 16 * MIB - 40000), 1 + i * 97 % 40000);
+	for (uint64_t written = 0; written < 4 * CACHE_LEAST + thinned(32) * MIB;) {
+		size_t len = 1 + test_random_below(&fx->random, 40000);
+
+		fixture_write(fx, test_random_below(&fx->random, 16 * MIB - len), len);
+		written += len;
+	}
 	ck_assert_uint_gt(fixture_stats(fx).segments_reclaimed, 0);
 	fixture_check_all(fx);
 	fixture_drain(fx);
@@ -262,7 +266,7 @@ START_TEST(full_cache_with_four_writers_ends_with_all_data)
 		writers[i].fx = fx;
 		writers[i].bytes = fx->bytes / WRITERS;
 		writers[i].base = i * writers[i].bytes;
-		writers[i].rounds = thinned(400);
+		writers[i].rounds = 32 + thinned(400);
 		writers[i].random = test_random_make(seed_or(1000) + i);
 		ck_assert_int_eq(pthread_create(&writers[i].thread, NULL, write_own_part, &writers[i]), 0);
 	}

@@ -21,6 +21,9 @@
 #define BASE        (1234567ull * LEAF)
 #define KIB         1024u
 
+/* The bytes of the model belong to one thread, and there are many: TSan need not watch each. */
+#define NOT_WATCHED __attribute__((no_sanitize("thread")))
+
 struct model {
 	struct pc_segment_ref refs[SEGMENTS];
 	struct pc_index *index;
@@ -68,7 +71,7 @@ static inline uint32_t model_key(struct model *model, const struct pc_mapping *m
 	return model->key_count;
 }
 
-static inline void model_enter(struct model *model, uint32_t key)
+NOT_WATCHED static inline void model_enter(struct model *model, uint32_t key)
 {
 	uint32_t *owner = model->owner + (model->keys[key].off - model->base);
 
@@ -77,7 +80,7 @@ static inline void model_enter(struct model *model, uint32_t key)
 }
 
 /* Everything of `segment` that overlaps the range goes, also what sticks out of it, as far as it is in one piece. */
-static inline void model_drop(struct model *model, uint32_t segment, uint64_t off, uint32_t len)
+NOT_WATCHED static inline void model_drop(struct model *model, uint32_t segment, uint64_t off, uint32_t len)
 {
 	uint64_t from = off - model->base;
 	uint64_t end = from + len;
@@ -95,7 +98,7 @@ static inline void model_drop(struct model *model, uint32_t segment, uint64_t of
 	}
 }
 
-static inline void check_piece(const struct model *model, const struct pc_piece *piece)
+NOT_WATCHED static inline void check_piece(const struct model *model, const struct pc_piece *piece)
 {
 	const struct pc_mapping *mapping = &piece->mapping;
 	uint64_t at = mapping->off - model->base;

@@ -264,7 +264,7 @@ static inline void assert_file_holds(size_t bytes, int byte)
 	close(fd);
 }
 
-static TCase *add_case(Suite *suite, const char *name)
+static inline TCase *add_case(Suite *suite, const char *name)
 {
 	TCase *tests = tcase_create(name);
 

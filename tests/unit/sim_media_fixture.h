@@ -83,19 +83,7 @@ static inline void assert_durable(uint64_t off, int byte, size_t len)
 	assert_bytes(sim_media_durable(sim), off, byte, len);
 }
 
-static inline struct sim_choice choose_this(const struct sim_unit *unit, void *choice)
-{
-	(void)unit;
-	return *(const struct sim_choice *)choice;
-}
-
-static const uint8_t *crash(struct sim_choice choice)
-{
-	sim_media_crash_image(sim, choose_this, &choice, image);
-	return image;
-}
-
-static TCase *add_case(Suite *suite, const char *name)
+static inline TCase *add_case(Suite *suite, const char *name)
 {
 	TCase *tests = tcase_create(name);
 

@@ -7,6 +7,18 @@
  */
 #include "sim_media_fixture.h"
 
+static struct sim_choice choose_this(const struct sim_unit *unit, void *choice)
+{
+	(void)unit;
+	return *(const struct sim_choice *)choice;
+}
+
+static const uint8_t *crash(struct sim_choice choice)
+{
+	sim_media_crash_image(sim, choose_this, &choice, image);
+	return image;
+}
+
 /* Cache-line granularity. */
 
 START_TEST(streamed_store_is_visible_at_once_and_durable_after_drain)
@@ -520,160 +532,6 @@ START_TEST(use_after_close_is_a_mistake)
 }
 END_TEST
 
-/* Hooks and faults. */
-
-static unsigned points_seen;
-static unsigned stores_seen;
-static bool hooks_come_first;
-
-static void see_point(enum sim_primitive primitive, void *arg)
-{
-	ck_assert_ptr_eq(arg, &points_seen);
-	ck_assert_int_eq(primitive, points_seen == 0 ? SIM_DRAIN : SIM_SYNC);
-	hooks_come_first = hooks_come_first && sim_media_pending(sim) == 1;
-	points_seen++;
-}
-
-static void see_store(enum sim_primitive primitive, uint64_t off, const void *data, size_t len, void *arg)
-{
-	static const enum sim_primitive order[] = { SIM_COPY, SIM_STORE8, SIM_SET };
-
-	(void)arg;
-	ck_assert_int_eq(primitive, order[stores_seen % 3]);
-	ck_assert_uint_eq(off, LINE * stores_seen);
-	ck_assert_uint_eq(len, 8);
-	ck_assert_int_eq(data == NULL, primitive == SIM_SET);
-	hooks_come_first = hooks_come_first && media->base[off] == 0;
-	stores_seen++;
-}
-
-START_TEST(hooks_are_called_before_the_effect)
-{
-	const struct sim_hooks hooks = { .crash_point = see_point, .store = see_store, .arg = &points_seen };
-
-	set_up(PCACHE_GRANULARITY_CACHE_LINE);
-	points_seen = 0;
-	stores_seen = 0;
-	hooks_come_first = true;
-	sim_media_hook(sim, &hooks);
-	stream(0, 'a', 8);
-	drain();
-	ck_assert_int_eq(pc_media_store8(media, LINE, 1), 0);
-	flush(LINE, LINE);
-	sync_media();
-	ck_assert_int_eq(pc_media_set(media, 2 * LINE, 'a', 8), 0);
-	ck_assert_uint_eq(points_seen, 2);
-	ck_assert_uint_eq(stores_seen, 3);
-	ck_assert(hooks_come_first);
-	sim_media_hook(sim, NULL);
-	drain();
-	ck_assert_uint_eq(points_seen, 2);
-}
-END_TEST
-
-START_TEST(nth_call_fails_once_or_for_ever)
-{
-	uint8_t byte;
-
-	set_up(PCACHE_GRANULARITY_CACHE_LINE);
-	sim_media_fail(sim, SIM_COPY | SIM_DRAIN, 2, -EIO, false);
-	stream(0, 'a', LINE);
-	ck_assert(!sim_media_has_failed(sim));
-	ck_assert_int_eq(pc_media_flush(media, 0, LINE), 0);
-	ck_assert_int_eq(pc_media_drain(media), -EIO);
-	ck_assert(sim_media_has_failed(sim));
-	assert_durable(0, 0, LINE);
-	drain();
-	assert_durable(0, 'a', LINE);
-	ck_assert_uint_eq(sim_media_calls(sim), 4);
-	sim_media_fail(sim, SIM_ANY, 1, -ENOSPC, true);
-	ck_assert_int_eq(pc_media_copy(media, 0, "bb", 2, PC_COPY_STREAM), -ENOSPC);
-	ck_assert_int_eq(pc_media_store8(media, 0, 1), -ENOSPC);
-	ck_assert_int_eq(pc_media_set(media, 0, 1, 1), -ENOSPC);
-	ck_assert_int_eq(pc_media_flush(media, 0, 1), -ENOSPC);
-	ck_assert_int_eq(pc_media_drain(media), -ENOSPC);
-	ck_assert_int_eq(pc_media_sync(media), -ENOSPC);
-	ck_assert_int_eq(pc_media_read(media, &byte, 0, 1), -ENOSPC);
-	assert_bytes(media->base, 0, 'a', LINE);
-	sim_media_fail(sim, 0, 0, 0, false);
-	ck_assert_int_eq(pc_media_read(media, &byte, 0, 1), 0);
-	ck_assert_int_eq(byte, 'a');
-}
-END_TEST
-
-START_TEST(failed_page_store_leaves_its_first_half)
-{
-	set_up(PCACHE_GRANULARITY_PAGE);
-	sim_media_fail(sim, SIM_COPY, 1, -EIO, false);
-	ck_assert_int_eq(pc_media_copy(media, 0, "abcd", 4, PC_COPY_STREAM), -EIO);
-	ck_assert_int_eq(memcmp(media->base, "ab\0\0", 4), 0);
-	sim_media_fail(sim, SIM_STORE8, 1, -EIO, false);
-	ck_assert_int_eq(pc_media_store8(media, 8, UINT64_MAX), -EIO);
-	assert_bytes(media->base, 8, 0, 8);
-}
-END_TEST
-
-START_TEST(failed_page_sync_is_final_until_the_next_open)
-{
-	set_up(PCACHE_GRANULARITY_PAGE);
-	stream(0, 'a', 8);
-	sim_media_fail(sim, SIM_SYNC, 1, -EIO, false);
-	ck_assert_int_eq(pc_media_sync(media), -EIO);
-	ck_assert_int_eq(pc_media_sync(media), -EIO);
-	assert_durable(0, 0, 8);
-	pc_media_close(media);
-	media = sim_media_open(sim, false);
-	sync_media();
-	assert_durable(0, 'a', 8);
-}
-END_TEST
-
-START_TEST(poisoned_line_cannot_be_read_until_it_is_stored_whole)
-{
-	uint8_t buf[PC_PAGE];
-
-	set_up((enum pcache_granularity)_i);
-	stream(0, 'a', 4 * LINE);
-	sim_media_poison(sim, LINE + 5);
-	ck_assert_int_ne(media->base[LINE], 'a');
-	sync_media(); /* what was pending there is gone as well */
-	ck_assert_int_ne(sim_media_durable(sim)[LINE], 'a');
-	ck_assert_int_eq(pc_media_read(media, buf, 0, 4 * LINE), -EIO);
-	ck_assert_int_eq(pc_media_read(media, buf, LINE + 63, 1), -EIO);
-	ck_assert_int_eq(pc_media_read(media, buf, 0, LINE), 0);
-	ck_assert_int_eq(pc_media_read(media, buf, 2 * LINE, LINE), 0);
-	assert_bytes(buf, 0, 'a', LINE);
-	cache(LINE, 'b', LINE - 1);
-	cache(LINE + 1, 'b', LINE - 1);
-	ck_assert_int_eq(pc_media_read(media, buf, LINE, LINE), -EIO);
-	cache(LINE, 'b', LINE);
-	ck_assert_int_eq(pc_media_read(media, buf, LINE, LINE), 0);
-	assert_bytes(buf, 0, 'b', LINE);
-}
-END_TEST
-
-START_TEST(flip_changes_bits_in_both_images)
-{
-	set_up(PCACHE_GRANULARITY_CACHE_LINE);
-	stream(0, 'a', LINE);
-	sim_media_flip(sim, 10, 0x81);
-	ck_assert_int_eq(media->base[10], 'a' ^ 0x81);
-	assert_durable(10, 'a' ^ 0x81, 1);
-	assert_durable(0, 'a', 10);
-	ck_assert_uint_eq(sim_media_pending(sim), 0);
-}
-END_TEST
-
-START_TEST(read_past_the_end_is_eio)
-{
-	uint8_t buf[2];
-
-	set_up(PCACHE_GRANULARITY_CACHE_LINE);
-	ck_assert_int_eq(pc_media_read(media, buf, BYTES - 2, 2), 0);
-	ck_assert_int_eq(pc_media_read(media, buf, BYTES - 1, 2), -EIO);
-}
-END_TEST
-
 static void add_rule_tests(TCase *tests)
 {
 	tcase_add_test(tests, streamed_store_is_visible_at_once_and_durable_after_drain);
@@ -707,14 +565,6 @@ static void add_life_tests(TCase *tests)
 	tcase_add_test(tests, close_keeps_images_and_what_is_pending);
 	tcase_add_test(tests, reset_takes_an_image_and_forgets_the_rest);
 	tcase_add_test(tests, settle_makes_everything_durable);
-	tcase_add_test(tests, hooks_are_called_before_the_effect);
-	tcase_add_test(tests, nth_call_fails_once_or_for_ever);
-	tcase_add_test(tests, failed_page_store_leaves_its_first_half);
-	tcase_add_test(tests, failed_page_sync_is_final_until_the_next_open);
-	tcase_add_loop_test(tests, poisoned_line_cannot_be_read_until_it_is_stored_whole, PCACHE_GRANULARITY_BYTE,
-			    PCACHE_GRANULARITY_PAGE + 1);
-	tcase_add_test(tests, flip_changes_bits_in_both_images);
-	tcase_add_test(tests, read_past_the_end_is_eio);
 }
 
 /* They end the process, so they need one of their own. */
