@@ -241,7 +241,8 @@ void pcache_config_init(struct pcache_config *config);
  * @param config      settings, or NULL for the defaults
  * @param[out] ret_cache  the handle; untouched on failure
  * @return 0, or -EINVAL, -ENOENT, -EEXIST, -EUCLEAN, -EBADMSG, -EPROTONOSUPPORT, -EMEDIUMTYPE, -EBUSY, -EROFS,
- *         -ENOSPC, -EOPNOTSUPP, -ENOMEM, -EIO, or what open(2) or pthread_create(3) gave
+ *         -ENOSPC, -EFBIG (the process's file size limit), -EOPNOTSUPP, -ENOMEM, -EIO, or what open(2) or
+ *         pthread_create(3) gave
  * @par Thread-safety
  * Any thread, with different cache files.
  * @snippet hello.c open

@@ -216,6 +216,8 @@ int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct
 	int ret = allocate(&cache);
 
 	if (ret < 0) {
+		if (media->blank)
+			pc_media_abandon(media);
 		pc_media_close(media);
 		pc_backing_close(backing);
 		return ret;

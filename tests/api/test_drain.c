@@ -312,6 +312,17 @@ static void write_until_refused(struct fixture *fx)
 	ck_assert_msg(ret == -EFBIG || ret == -EIO, "the writer got %zd", ret);
 }
 
+/* The backing is back. An attempt that began before may still fail and be reported; the next one may not. */
+static void drain_once_back(struct fixture *fx)
+{
+	int ret = pcache_drain(fx->cache, NULL, NULL, 0);
+
+	if (ret < 0) {
+		ck_assert_msg(ret == -EFBIG || ret == -EIO, "the drain got %d", ret);
+		fixture_drain(fx);
+	}
+}
+
 START_TEST(failing_backing_refuses_writers_and_loses_nothing)
 {
 	struct fixture *fx = fixture_make(16 * MIB, CACHE_SMALL, SEGMENT_SMALL);
@@ -329,7 +340,7 @@ START_TEST(failing_backing_refuses_writers_and_loses_nothing)
 	ck_assert_int_eq(pcache_flush(fx->cache, 0), 0);
 	fixture_check_all(fx);
 	limit_file_size(0);
-	fixture_drain(fx);
+	drain_once_back(fx);
 	ck_assert_uint_eq(fixture_stats(fx).state, PCACHE_STATE_OK);
 	fixture_check_backing(fx);
 	fixture_write(fx, 9 * MIB, 2 * MIB);
@@ -392,7 +403,7 @@ START_TEST(failing_backing_ends_every_waiting_writer)
 		ck_assert_msg(!writers[i].verdict.failed, "%s", writers[i].verdict.message);
 	}
 	limit_file_size(0);
-	fixture_drain(fx);
+	drain_once_back(fx);
 	fixture_free(fx);
 }
 END_TEST
