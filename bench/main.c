@@ -267,7 +267,7 @@ static int check_result(const struct bench_result *result)
 	if (result->background > 0)
 		bench_fail(0, "warning: %s: %" PRIu64 " segments or batches were worked on in the background",
 			   result->name, result->background);
-	if (result->faults > result->ops / 1000)
+	if (result->faults > result->ops / 200)
 		bench_fail(0, "warning: %s: %" PRIu64 " page faults", result->name, result->faults);
 	if (result->stalls > 0)
 		bench_fail(0, "%s: %" PRIu64 " writes waited for space", result->name, result->stalls);

@@ -45,7 +45,8 @@ struct job {
 	uint32_t *samples; /* NULL: a timed slice */
 	uint64_t ops;
 	uint64_t clock_ns;
-	uint64_t elapsed_ns;
+	uint64_t start_ns;
+	uint64_t end_ns;
 	uint64_t faults;
 	int error;
 };
@@ -65,12 +66,12 @@ struct outcome {
 static int run_timed(struct job *job)
 {
 	bench_op op = job->op;
-	uint64_t start = bench_now_ns();
 	int ret = 0;
 
+	job->start_ns = bench_now_ns();
 	for (uint64_t left = job->ops; left > 0 && ret == 0; left--)
 		ret = op(job->worker);
-	job->elapsed_ns = bench_now_ns() - start;
+	job->end_ns = bench_now_ns();
 	return ret;
 }
 
@@ -143,14 +144,30 @@ static int start_job(struct job *job, unsigned number, unsigned thread_count, pt
 	return -ret;
 }
 
+/*
+ * Time of all threads. With more threads than processors some are let in late: their wait counts too, so all are timed
+ * from the moment when the first one began.
+ */
+static uint64_t busy_ns(const struct job *jobs, unsigned count)
+{
+	uint64_t start_ns = jobs[0].start_ns;
+	uint64_t sum_ns = 0;
+
+	for (unsigned i = 1; i < count; i++)
+		if (jobs[i].start_ns < start_ns)
+			start_ns = jobs[i].start_ns;
+	for (unsigned i = 0; i < count; i++)
+		sum_ns += jobs[i].end_ns - start_ns;
+	return sum_ns;
+}
+
 /* A thread that cannot be started leaves the others at the barrier, so that is fatal. */
 static int run_slice(struct run *run, const struct slice *slice, struct outcome *ret_outcome)
 {
 	struct job jobs[BENCH_THREADS_MAX];
 	pthread_t threads[BENCH_THREADS_MAX];
 	pthread_barrier_t barrier;
-	uint64_t elapsed_ns = 0;
-	uint64_t faults = 0;
+	struct outcome outcome = { 0 };
 	int ret = 0;
 
 	pthread_barrier_init(&barrier, NULL, run->thread_count);
@@ -166,15 +183,15 @@ static int run_slice(struct run *run, const struct slice *slice, struct outcome 
 	}
 	for (unsigned i = 0; i < run->thread_count; i++) {
 		pthread_join(threads[i], NULL);
-		elapsed_ns += jobs[i].elapsed_ns;
-		faults += jobs[i].faults;
+		outcome.faults += jobs[i].faults;
 		if (jobs[i].error < 0)
 			ret = jobs[i].error;
 	}
 	pthread_barrier_destroy(&barrier);
 	if (ret < 0)
 		return bench_fail(ret, "%s: %s", run->bench_case->name, pcache_strerror(ret));
-	*ret_outcome = (struct outcome){ (double)elapsed_ns / (double)(slice->ops * run->thread_count), faults };
+	outcome.ns = (double)busy_ns(jobs, run->thread_count) / (double)(slice->ops * run->thread_count);
+	*ret_outcome = outcome;
 	return 0;
 }
 

@@ -40,7 +40,7 @@
  * | -ENOTRECOVERABLE | the handle was inherited over fork() |
  * | -ENOMEM | out of memory; nothing was changed |
  *
- * Every refusal is also explained in words to the log callback, if one is set.
+ * A refusal is also explained in words to the log callback, if there is one to be called.
  */
 #ifndef PCACHE_H
 #define PCACHE_H
@@ -275,7 +275,8 @@ ssize_t pcache_read(struct pcache *cache, void *buf, size_t len, uint64_t off, u
  * crash; a longer one is a row of such writes in ascending order.
  *
  * @param cache  an open cache
- * @param buf    the bytes; must not change during the call, else the write may be found torn after a crash
+ * @param buf    the bytes. They must not change during the call: what was stored would not match its checksum, and
+ *               would count as damaged; write-back stops at damaged data
  * @param len    bytes, at most SSIZE_MAX
  * @param off    bytes from the start of the backing; off + len may not pass its end
  * @param flags  #PCACHE_WRITE_FUA, #PCACHE_NOWAIT or 0
@@ -316,7 +317,8 @@ int pcache_flush(struct pcache *cache, unsigned flags);
  * @param arg       handed to @p progress
  * @param flags     must be 0
  * @return 0; -ECANCELED; -EIO or another error of the backing (the data stays safe in the cache and is
- *         retried); -EBADMSG (damaged dirty data, never written); -EROFS, -EINVAL, -ENOTRECOVERABLE
+ *         retried); -EIO also when the media failed before: the data then is on the backing as far as memory held it,
+ *         and the cache file must not be used again; -EBADMSG (damaged dirty data, never written); -EROFS, -EINVAL, -ENOTRECOVERABLE
  * @par Thread-safety
  * Any thread.
  * @snippet hello.c drain

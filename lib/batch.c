@@ -26,6 +26,8 @@
 #define WAVE_BYTES (8u << 20)
 #define WAVE_RUNS  2048u
 
+#define LOST 1 /* a line that a failed media never got */
+
 /* Where a range's data is, and its checksum. */
 struct source {
 	uint64_t media_off;
@@ -47,6 +49,7 @@ struct run {
 
 struct batch {
 	struct pcache *cache;
+	struct pc_pos end;
 	struct pc_range *ranges;
 	struct source *sources;
 	uint32_t range_count;
@@ -128,8 +131,9 @@ static int gather_lines(struct batch *batch, const struct pc_segment *segment, u
 	while (ret == 0 && line < end) {
 		struct pc_kset kset;
 
+		batch->end = (struct pc_pos){ .seq = segment->seq, .line = line };
 		if (!pc_kset_decode(&scope, &lines, line, &kset))
-			return pc_fail(&cache->config.log, -EBADMSG,
+			return pc_cache_is_failed(cache) ? LOST : pc_fail(&cache->config.log, -EBADMSG,
 				       "segment %u, line %u: a key set no longer matches its checksum; write-back stops here",
 				       segment->id, line);
 		ret = gather_kset(batch, segment, &lines, line, kset.count);
@@ -138,8 +142,10 @@ static int gather_lines(struct batch *batch, const struct pc_segment *segment, u
 	return ret;
 }
 
-static int gather(struct batch *batch, struct pc_pos from, struct pc_pos end)
+/* From `from` up to batch->end, which moves to the first lost line. */
+static int gather(struct batch *batch, struct pc_pos from)
 {
+	const struct pc_pos end = batch->end;
 	struct pcache *cache = batch->cache;
 	int ret = 0;
 
@@ -151,6 +157,9 @@ static int gather(struct batch *batch, struct pc_pos from, struct pc_pos end)
 		if (first_line < end_line)
 			ret = gather_lines(batch, pc_segment_at(cache->segments, id), first_line, end_line);
 	}
+	if (ret == LOST)
+		return pc_pos_cmp(batch->end, from) > 0 ? 0 : -EIO;
+	batch->end = end;
 	return ret;
 }
 
@@ -325,9 +334,9 @@ static int allocate_buffers(struct batch *batch)
 	return batch->scratch == NULL || batch->runs == NULL || batch->ios == NULL ? -ENOMEM : 0;
 }
 
-static int write_and_sync(struct batch *batch, struct pc_pos from, struct pc_pos end)
+static int write_and_sync(struct batch *batch, struct pc_pos from)
 {
-	int ret = gather(batch, from, end);
+	int ret = gather(batch, from);
 
 	if (ret < 0 || batch->range_count == 0)
 		return ret;
@@ -346,11 +355,12 @@ static int write_and_sync(struct batch *batch, struct pc_pos from, struct pc_pos
 	return 0;
 }
 
-int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos end)
+int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos *end)
 {
-	struct batch batch = { .cache = cache };
-	int ret = write_and_sync(&batch, from, end);
+	struct batch batch = { .cache = cache, .end = *end };
+	int ret = write_and_sync(&batch, from);
 
+	*end = batch.end;
 	batch_free(&batch);
 	return ret;
 }

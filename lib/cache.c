@@ -9,6 +9,8 @@
  */
 #include "cache.h"
 
+#include "thread.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -163,10 +165,10 @@ uint64_t pc_cache_log_bytes(const struct pcache *cache, struct pc_pos from, stru
 
 static int start_worker(struct pcache *cache, struct pc_worker *worker, void *(*run)(void *))
 {
-	int error = pthread_create(&worker->thread, NULL, run, cache);
+	int ret = pc_thread_start(&worker->thread, run, cache);
 
-	worker->running = error == 0;
-	return -error;
+	worker->running = ret == 0;
+	return ret;
 }
 
 int pc_cache_start_threads(struct pcache *cache)
@@ -227,11 +229,12 @@ int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct
 	cache->backing = backing;
 	cache->stepped = stepped;
 	ret = media->blank ? pc_recover_create(cache) : pc_recover_open(cache);
-	if (ret < 0 && media->blank)
-		pc_media_abandon(media);
 	if (ret == 0)
 		ret = pc_cache_start_threads(cache);
 	if (ret < 0) {
+		pc_cache_stop_threads(cache);
+		if (media->blank)
+			pc_media_abandon(media);
 		pc_cache_abandon(cache);
 		return ret;
 	}
@@ -250,7 +253,10 @@ static int finish(struct pcache *cache)
 
 	if (ret == 0)
 		ret = pc_rotate_close(cache);
-	return ret < 0 ? ret : pc_recover_mark_clean(cache);
+	if (ret == 0)
+		ret = pc_recover_mark_clean(cache);
+	pc_cache_report_failure(cache);
+	return ret;
 }
 
 int pc_cache_close(struct pcache *cache, bool drain)

@@ -49,6 +49,7 @@ struct pcache {
 	uint64_t replay_keys;
 	uint64_t replay_voided;
 	uint64_t recovered_end_bytes;
+	struct pc_meta super_meta;
 	struct pc_meta info_meta;
 	bool stepped; /* no threads: whoever waits does the background work itself */
 
@@ -99,6 +100,11 @@ void pc_cache_abandon(struct pcache *cache);
  */
 int pc_cache_fail_media(struct pcache *cache, int error);
 void pc_cache_report_failure(struct pcache *cache);
+
+static inline bool pc_cache_is_failed(const struct pcache *cache)
+{
+	return atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0;
+}
 
 /* Where the next write goes. */
 struct pc_pos pc_cache_head(const struct pcache *cache);
@@ -156,8 +162,11 @@ struct pc_chain {
 
 int pc_replay(struct pcache *cache, const struct pc_chain *chain); /* into the index; stores nothing */
 
-/* batch.c: the log in [from, end) goes to the backing, merged and synced; stores nothing on the media. */
-int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos end);
+/*
+ * batch.c: the log in [from, *end) goes to the backing, merged and synced; stores nothing on the media. On a media that
+ * failed, a line that was lost ends the batch before it: *end says how far it went. -EIO if that is nowhere.
+ */
+int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos *end);
 
 /* writeback.c */
 int pc_writeback_step(struct pcache *cache); /* 1: a batch went out; 0: nothing could be done; or negative errno */

@@ -214,7 +214,7 @@ ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t 
 	size_t done = 0;
 	int ret = 0;
 
-	if (pc_unlikely(atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0))
+	if (pc_unlikely(pc_cache_is_failed(cache)))
 		return -EIO;
 	if (nowait && (sync || len > cache->max_atomic_bytes))
 		return sync ? -EOPNOTSUPP : -E2BIG;
@@ -246,7 +246,7 @@ int pc_io_flush(struct pcache *cache)
 	bool quiet;
 	int ret;
 
-	if (atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0)
+	if (pc_cache_is_failed(cache))
 		return -EIO;
 	if (cache->media->granularity != PCACHE_GRANULARITY_PAGE)
 		return 0; /* every write was durable when it returned */
@@ -281,8 +281,8 @@ static bool holds_piece(const struct pcache *cache, const struct pc_key *key, co
 	       key->data_off <= cache->segments->segment_bytes - key->len;
 }
 
-/* Check the whole key that a piece belongs to. 0, -EBADMSG, -EAGAIN (the segment moved: look up again), -EIO. */
-static int verify_piece(struct pcache *cache, const struct pc_piece *piece)
+/* Read a piece out of its whole key, checked. -EBADMSG, -EAGAIN (the segment moved: look up again), -EIO, -ENOMEM. */
+static int read_checked(struct pcache *cache, const struct pc_piece *piece, void *buf)
 {
 	const struct pc_segment *segment = pc_segment_at(cache->segments, piece->mapping.segment);
 	uint32_t slot_off = pc_slot_off(cache->segments->segment_bytes, piece->mapping.slot);
@@ -309,6 +309,7 @@ static int verify_piece(struct pcache *cache, const struct pc_piece *piece)
 	if (ret < 0)
 		return ret;
 	if (good) {
+		memcpy(buf, data + (piece->mapping.data_off - key.data_off), piece->mapping.len);
 		pc_index_mark_verified(cache->index, &piece->mapping);
 		return 0;
 	}
@@ -328,12 +329,8 @@ static int read_cached(struct pcache *cache, const struct pc_piece *piece, void 
 {
 	const struct pc_segment *segment = pc_segment_at(cache->segments, piece->mapping.segment);
 
-	if (pc_unlikely(must_verify(cache, piece))) {
-		int ret = verify_piece(cache, piece);
-
-		if (ret < 0)
-			return ret;
-	}
+	if (pc_unlikely(must_verify(cache, piece)))
+		return read_checked(cache, piece, buf);
 	pc_media_copy_racing(buf, cache->media, segment->off + piece->mapping.data_off, piece->mapping.len);
 	return has_moved(cache, piece) ? -EAGAIN : 0; /* (R1) */
 }

@@ -79,7 +79,8 @@ static uint32_t kset_crc(uint32_t seed, const struct pc_lines *lines, uint32_t l
 	return crc;
 }
 
-static bool key_is_sane(const struct pc_kset_scope *scope, const struct pc_lines *lines, uint32_t line, uint32_t i)
+static bool key_is_sane(const struct pc_kset_scope *scope, const struct pc_lines *lines, uint32_t line, uint32_t i,
+			uint32_t line_count)
 {
 	struct pcm_key raw;
 	struct pc_key key;
@@ -95,7 +96,7 @@ static bool key_is_sane(const struct pc_kset_scope *scope, const struct pc_lines
 		return false;
 	if (key.off / PCM_KEY_MAX_BYTES != (key.off + key.len - 1) / PCM_KEY_MAX_BYTES)
 		return false;
-	data_end = pc_line_off(scope->segment_bytes, line); /* data never reaches its own line */
+	data_end = pc_line_off(scope->segment_bytes, line + line_count - 1); /* data never reaches its own lines */
 	return key.data_off % PCM_UNIT == 0 && key.data_off >= PCM_SEGMENT_HEADER && key.data_off < data_end &&
 	       key.stored_len <= data_end - key.data_off;
 }
@@ -123,7 +124,7 @@ bool pc_kset_decode(const struct pc_kset_scope *scope, const struct pc_lines *li
 	if (kset_crc(scope->seed, lines, line, kset.lines) != pc_get32(header.crc))
 		return false;
 	for (uint32_t i = 0; i < kset.count; i++)
-		if (!key_is_sane(scope, lines, line, i))
+		if (!key_is_sane(scope, lines, line, i, kset.lines))
 			return false;
 	*ret_kset = kset;
 	return true;

@@ -15,6 +15,13 @@ static void futex(struct pc_lock *lock, int operation, uint32_t value)
 	syscall(SYS_futex, &lock->state, operation | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
 }
 
+static void relax(void)
+{
+#ifdef __x86_64__
+	__builtin_ia32_pause();
+#endif
+}
+
 void pc_lock_wait(struct pc_lock *lock)
 {
 	for (int i = 0; i < SPINS; i++) {
@@ -25,7 +32,7 @@ void pc_lock_wait(struct pc_lock *lock)
 			return;
 		if (state == 2)
 			break;
-		__builtin_ia32_pause();
+		relax();
 	}
 	while (atomic_exchange_explicit(&lock->state, 2, memory_order_acquire) != 0)
 		futex(lock, FUTEX_WAIT, 2);

@@ -93,9 +93,16 @@ int pc_meta_load(struct pc_media *media, struct pc_meta *meta, void *ret_record)
 	return 0;
 }
 
-int pc_meta_repair(struct pc_media *media, struct pc_meta *meta, const void *record)
+int pc_meta_repair(struct pc_media *media, struct pc_meta *meta)
 {
-	int ret;
+	struct pc_meta again = *meta;
+	uint8_t record[PCM_RECORD_MAX];
+	int ret = pc_meta_load(media, &again, record);
+
+	/* A newest slot that can be read only now and then must not give way to an older one. */
+	if (ret < 0 || again.slot_seq != meta->slot_seq || again.slot_newest != meta->slot_newest)
+		return -EIO;
+	meta->slot_stale |= again.slot_stale;
 
 	/* order: the copy that counts is made durable before the other one is overwritten (T1) */
 	for (unsigned i = 0; i < 2; i++) {

@@ -24,15 +24,15 @@ uint32_t pc_meta_seed(const uint8_t uuid[16], uint32_t number);
 
 /*
  * Read both slots and take the valid one with the higher sequence into ret_record. Stores nothing.
- * -EUCLEAN: both are bad. -EIO: the media could not be read.
+ * -EUCLEAN: both are bad, or cannot be read.
  */
 int pc_meta_load(struct pc_media *media, struct pc_meta *meta, void *ret_record);
 
 /*
  * Make what was loaded safe to decide from: both slots flushed as found, a stale one overwritten with the newest.
- * `record` is what load returned. The caller syncs the media afterwards, once for all its records.
+ * The caller syncs the media afterwards, once for all its records. -EIO: the record is no longer what load returned.
  */
-int pc_meta_repair(struct pc_media *media, struct pc_meta *meta, const void *record);
+int pc_meta_repair(struct pc_media *media, struct pc_meta *meta);
 
 /*
  * Update: the slot that is not the newest first, then the other; durable when it returns.

@@ -124,9 +124,22 @@ int pcache_close(struct pcache *cache, unsigned flags)
 
 static int enter(const struct pcache *cache, unsigned flags, unsigned known_flags)
 {
-	if (cache == NULL || (flags & ~known_flags) != 0)
+	if (cache == NULL)
 		return -EINVAL;
-	return is_inherited(cache) ? -ENOTRECOVERABLE : 0;
+	if (is_inherited(cache))
+		return -ENOTRECOVERABLE;
+	if ((flags & ~known_flags) != 0)
+		return pc_fail(&cache->config.log, -EINVAL, "unknown flags 0x%x", flags & ~known_flags);
+	return 0;
+}
+
+static int check_buffer(const struct pcache *cache, const void *buf, size_t len)
+{
+	if (buf == NULL)
+		return pc_fail(&cache->config.log, -EINVAL, "the buffer is NULL");
+	if (len > SSIZE_MAX)
+		return pc_fail(&cache->config.log, -EINVAL, "a length of %zu bytes is too large", len);
+	return 0;
 }
 
 ssize_t pcache_read(struct pcache *cache, void *buf, size_t len, uint64_t off, unsigned flags)
@@ -135,8 +148,9 @@ ssize_t pcache_read(struct pcache *cache, void *buf, size_t len, uint64_t off, u
 
 	if (ret < 0)
 		return ret;
-	if (buf == NULL || len > SSIZE_MAX)
-		return -EINVAL;
+	ret = check_buffer(cache, buf, len);
+	if (ret < 0)
+		return ret;
 	if (off >= cache->backing->size_bytes || len == 0)
 		return 0;
 	return pc_io_read(cache, buf, pc_min64(len, cache->backing->size_bytes - off), off, flags);
@@ -148,10 +162,11 @@ ssize_t pcache_write(struct pcache *cache, const void *buf, size_t len, uint64_t
 
 	if (ret < 0)
 		return ret;
-	if (buf == NULL || len > SSIZE_MAX)
-		return -EINVAL;
+	ret = check_buffer(cache, buf, len);
+	if (ret < 0)
+		return ret;
 	if (cache->config.readonly)
-		return -EROFS;
+		return pc_fail(&cache->config.log, -EROFS, "write: the cache was opened read-only");
 	if (off > cache->backing->size_bytes || len > cache->backing->size_bytes - off)
 		return pc_fail(&cache->config.log, -ENOSPC, "write of %zu bytes at offset %llu: the backing ends at %llu",
 			       len, (unsigned long long)off, (unsigned long long)cache->backing->size_bytes);
@@ -174,7 +189,9 @@ int pcache_drain(struct pcache *cache, pcache_progress_fn progress, void *arg, u
 
 	if (ret < 0)
 		return ret;
-	return cache->config.readonly ? -EROFS : pc_writeback_drain(cache, progress, arg);
+	if (cache->config.readonly)
+		return pc_fail(&cache->config.log, -EROFS, "drain: the cache was opened read-only");
+	return pc_writeback_drain(cache, progress, arg);
 }
 
 /* ---- statistics ---- */
@@ -217,7 +234,7 @@ static enum pcache_state state_locked(const struct pcache *cache)
 {
 	if (cache->config.readonly)
 		return PCACHE_STATE_READ_ONLY;
-	if (atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0)
+	if (pc_cache_is_failed(cache))
 		return PCACHE_STATE_FAILED;
 	return cache->writeback_error != 0 ? PCACHE_STATE_DEGRADED : PCACHE_STATE_OK;
 }

@@ -62,7 +62,7 @@ static bool is_wanted_locked(const struct pcache *cache)
 	uint64_t total = cache->segments->count;
 	uint64_t used = total - atomic_load_explicit(&cache->segments->free_count, memory_order_relaxed);
 
-	if (!pc_reclaim_possible_locked(cache) || atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0)
+	if (!pc_reclaim_possible_locked(cache) || pc_cache_is_failed(cache))
 		return false;
 	return cache->space_waiters > 0 || used * 100 > total * cache->config.gc_percent;
 }
@@ -83,8 +83,11 @@ int pc_reclaim_step(struct pcache *cache)
 	victim = pc_stream_segment(&cache->write, victim_seq);
 	empty_segment(cache, pc_segment_at(cache->segments, victim));
 	ret = pc_segment_free(cache->segments, victim);
-	if (ret < 0)
-		return pc_cache_fail_media(cache, ret);
+	if (ret < 0) {
+		ret = pc_cache_fail_media(cache, ret);
+		pc_cache_report_failure(cache);
+		return ret;
+	}
 	/* order: the new generation is durable before anybody can take the segment (Q3) */
 	pc_segment_release(cache->segments, victim);
 	pc_stats_add(cache->stats, PC_COUNT_SEGMENTS_RECLAIMED, 1);

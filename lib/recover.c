@@ -99,11 +99,17 @@ static int build_state(struct pcache *cache, const struct pc_segments_layout *la
 
 /* ---- create ---- */
 
+/* Behind the header, at a multiple of the segment size, which for large ones is also that of a huge page. */
+static uint64_t segments_offset(uint32_t segment_bytes)
+{
+	return pc_max64(PCM_HEADER_BYTES, pc_min64(segment_bytes, PCM_SEGMENTS_ALIGN));
+}
+
 static int plan_layout(const struct pcache *cache, struct pc_segments_layout *ret_layout)
 {
 	const struct pc_log *log = &cache->config.log;
 	uint32_t segment_bytes = cache->config.segment_bytes;
-	uint64_t segments_off = pc_max64(PCM_HEADER_BYTES, pc_min64(segment_bytes, PCM_SEGMENTS_ALIGN));
+	uint64_t segments_off = segments_offset(segment_bytes);
 	uint64_t size = cache->media->size_bytes;
 	uint64_t count = size < segments_off ? 0 : (size - segments_off) / segment_bytes;
 
@@ -215,7 +221,7 @@ static int decode_layout(const struct pcache *cache, const struct pcm_super *sup
 
 	if (!pc_is_power_of_two(segment_bytes) || segment_bytes < PCM_SEGMENT_TEST_MIN ||
 	    segment_bytes > PCM_SEGMENT_MAX || count < PCM_SEGMENTS_MIN || count > PCM_SEGMENTS_MAX ||
-	    segments_off < PCM_HEADER_BYTES || segments_off > PCM_SEGMENTS_ALIGN)
+	    segments_off != segments_offset(segment_bytes))
 		return pc_fail(log, -EUCLEAN, "the superblock makes no sense");
 	if (segments_off + (uint64_t)count * segment_bytes > cache->media->size_bytes)
 		return pc_fail(log, -EUCLEAN, "the cache file is truncated: %llu bytes of %llu",
@@ -232,14 +238,14 @@ static int decode_layout(const struct pcache *cache, const struct pcm_super *sup
 
 static int load_super(struct pcache *cache, struct pc_segments_layout *ret_layout)
 {
-	struct pc_meta meta = super_meta();
 	struct pcm_super super;
 	int ret;
 
+	cache->super_meta = super_meta();
 	if (cache->media->size_bytes < PCM_HEADER_BYTES)
 		return pc_fail(&cache->config.log, -EUCLEAN, "not a pcache file, or truncated to %llu bytes",
 			       (unsigned long long)cache->media->size_bytes);
-	ret = pc_meta_load(cache->media, &meta, &super);
+	ret = pc_meta_load(cache->media, &cache->super_meta, &super);
 	if (ret < 0)
 		return pc_fail(&cache->config.log, ret, "not a pcache file, or both superblocks are damaged");
 	ret = check_super(cache, &super);
@@ -398,40 +404,15 @@ static int check_tails(const struct pcache *cache, struct pc_chain *chain)
 
 /* ---- open: persist ---- */
 
-static int repair_super(struct pcache *cache)
-{
-	struct pc_meta meta = super_meta();
-	struct pcm_super super;
-	int ret = pc_meta_load(cache->media, &meta, &super);
-
-	return ret < 0 ? ret : pc_meta_repair(cache->media, &meta, &super);
-}
-
-static int repair_info(struct pcache *cache)
-{
-	struct pcm_info info;
-	int ret = pc_meta_load(cache->media, &cache->info_meta, &info);
-
-	return ret < 0 ? ret : pc_meta_repair(cache->media, &cache->info_meta, &info);
-}
-
-static int repair_tails(struct pcache *cache)
-{
-	struct pcm_tails tails;
-	int ret = pc_meta_load(cache->media, &cache->tails_meta, &tails);
-
-	return ret < 0 ? ret : pc_meta_repair(cache->media, &cache->tails_meta, &tails);
-}
-
 /* (V2) */
 static int repair_slots(struct pcache *cache)
 {
-	int ret = repair_super(cache);
+	int ret = pc_meta_repair(cache->media, &cache->super_meta);
 
 	if (ret == 0)
-		ret = repair_info(cache);
+		ret = pc_meta_repair(cache->media, &cache->info_meta);
 	if (ret == 0)
-		ret = repair_tails(cache);
+		ret = pc_meta_repair(cache->media, &cache->tails_meta);
 	if (ret == 0)
 		ret = pc_segments_repair(cache->segments);
 	return ret < 0 ? ret : pc_media_sync(cache->media);
@@ -536,7 +517,8 @@ static int split_unlinked(const struct pcache *cache, struct pc_chain *chain, ui
 {
 	struct pc_replayed *last = &chain->items[chain->count - 1];
 
-	if (pc_segment_at(cache->segments, last->segment)->state != PC_SEGMENT_OPEN || last->lines != 0)
+	if (pc_segment_at(cache->segments, last->segment)->state != PC_SEGMENT_OPEN || last->lines != 0 ||
+	    cache->batch_end.seq == item_seq(cache, last))
 		return broken_chain(cache, item_seq(cache, last), "it is in use, but the one before does not name it");
 	*ret_unlinked = last->segment;
 	free(last->voids);

@@ -17,6 +17,7 @@
 #include "cache.h"
 
 #include "crc32c.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <string.h>
@@ -266,7 +267,7 @@ int pc_replay(struct pcache *cache, const struct pc_chain *chain)
 		return -ENOMEM;
 	/* This thread is one of them; what cannot be started makes it slower, not wrong. */
 	while (!cache->stepped && started + 1 < wanted &&
-	       pthread_create(&threads[started], NULL, worker, &replay) == 0)
+	       pc_thread_start(&threads[started], worker, &replay) == 0)
 		started++;
 	worker(&replay);
 	for (uint32_t i = 0; i < started; i++)

@@ -20,7 +20,7 @@ int pc_rotate_seal(struct pcache *cache, uint32_t segment, uint64_t seq, uint32_
 	int ret = 0;
 
 	/* A media that failed may have lost lines: never say that they are all there. */
-	if (atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0)
+	if (pc_cache_is_failed(cache))
 		return -EIO;
 	if (cache->media->granularity == PCACHE_GRANULARITY_PAGE)
 		ret = pc_media_sync(cache->media); /* order: (O4) */
@@ -75,7 +75,7 @@ static int open_next_locked(struct pcache *cache, uint32_t next)
 /* What a waiting writer gets when there will be no space; 0: go on waiting. State lock held. */
 static int hopeless_locked(const struct pcache *cache)
 {
-	if (atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0)
+	if (pc_cache_is_failed(cache))
 		return -EIO;
 	if (cache->writeback_error != 0 && !pc_reclaim_possible_locked(cache))
 		return cache->writeback_error;
@@ -133,8 +133,9 @@ static int wait_for_space(struct pcache *cache)
 	pc_worker_wake_locked(&cache->reclaim);
 	attempts = cache->attempts;
 	while (!has_space(cache)) {
-		/* An old error is not the last word: see one attempt that knows of us. */
-		ret = cache->attempts == attempts ? 0 : hopeless_locked(cache);
+		/* A media failure is the last word; an old error of the backing is not: see one attempt that knows of us. */
+		if (cache->attempts != attempts || pc_cache_is_failed(cache))
+			ret = hopeless_locked(cache);
 		if (ret < 0)
 			break;
 		pthread_cond_wait(&cache->space, &cache->state_lock);
@@ -166,7 +167,7 @@ int pc_rotate(struct pcache *cache, uint64_t room_seen, bool nowait)
 {
 	int ret;
 
-	if (atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0)
+	if (pc_cache_is_failed(cache))
 		return -EIO;
 	while ((ret = rotate_once(cache, room_seen)) == 1) {
 		if (nowait)

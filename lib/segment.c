@@ -185,16 +185,10 @@ int pc_segments_load(struct pc_segments *segments)
 int pc_segments_repair(struct pc_segments *segments)
 {
 	for (uint32_t id = 0; id < segments->count; id++) {
-		struct pc_segment *segment = pc_segment_at(segments, id);
-		struct pcm_segment record;
-		struct pc_meta meta = segment->meta;
-		int ret = pc_meta_load(segments->media, &meta, &record);
+		int ret = pc_meta_repair(segments->media, &pc_segment_at(segments, id)->meta);
 
-		if (ret == 0)
-			ret = pc_meta_repair(segments->media, &meta, &record);
 		if (ret < 0)
 			return ret;
-		segment->meta = meta;
 	}
 	return 0;
 }

@@ -27,11 +27,6 @@
 
 /* ---- how far ---- */
 
-static bool is_failed(const struct pcache *cache)
-{
-	return atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0;
-}
-
 /* Lines of a segment that may go out; false: its writers are still at work. (D5) */
 static bool usable_lines(const struct pcache *cache, uint64_t seq, bool is_newest, uint32_t *ret_lines)
 {
@@ -43,7 +38,7 @@ static bool usable_lines(const struct pcache *cache, uint64_t seq, bool is_newes
 		return true;
 	}
 	/* On a failed media nothing is sealed any more, and nothing will be replayed from it: take what memory holds. */
-	if (is_newest || !(pc_segment_is_sealed(cache->segments, id) || is_failed(cache)))
+	if (is_newest || !(pc_segment_is_sealed(cache->segments, id) || pc_cache_is_failed(cache)))
 		return false;
 	*ret_lines = pc_room_lines(pc_stream_last_room(&cache->write, id));
 	return true;
@@ -78,7 +73,7 @@ static int store_tails(struct pcache *cache, struct pc_pos dirty_tail, struct pc
 	};
 	int ret;
 
-	if (is_failed(cache))
+	if (pc_cache_is_failed(cache))
 		return 0; /* memory alone knows from here on; the media keeps the older, safe tail */
 	ret = pc_meta_store(cache->media, &cache->tails_meta, &tails);
 	if (ret < 0)
@@ -98,7 +93,7 @@ static int write_batch(struct pcache *cache, struct pc_pos from, struct pc_pos e
 {
 	int ret;
 
-	if (cache->media->granularity == PCACHE_GRANULARITY_PAGE && !is_failed(cache)) {
+	if (cache->media->granularity == PCACHE_GRANULARITY_PAGE && !pc_cache_is_failed(cache)) {
 		ret = pc_media_sync(cache->media); /* order: the log is durable before the backing changes (D5) */
 		if (ret < 0)
 			pc_cache_fail_media(cache, ret);
@@ -110,7 +105,7 @@ static int write_batch(struct pcache *cache, struct pc_pos from, struct pc_pos e
 		set_tails(cache, from, end);
 		batch_end = end;
 	}
-	ret = pc_batch_write(cache, from, end);
+	ret = pc_batch_write(cache, from, &end);
 	if (ret < 0)
 		return ret;
 	/* order: after the sync (D1); before reclaim hears of it */
@@ -122,17 +117,23 @@ static int write_batch(struct pcache *cache, struct pc_pos from, struct pc_pos e
 	return 0;
 }
 
+/* Half of an interrupted batch is not a consistent image: all of it must go (D2). */
+static bool is_enough(struct pc_pos end, struct pc_pos from, struct pc_pos at_least)
+{
+	return pc_pos_cmp(end, from) > 0 && pc_pos_cmp(end, at_least) >= 0;
+}
+
 /* As choose_end(), but where writers are at work in the open segment, wait a moment, then close it. */
 static int insist_on_end(struct pcache *cache, struct pc_pos from, struct pc_pos at_least, struct pc_pos *ret_end)
 {
 	struct pc_pos end = choose_end(cache, from, at_least);
 	int ret = 0;
 
-	for (unsigned i = 0; i < QUIET_TRIES && pc_pos_cmp(end, from) == 0 && !cache->stepped; i++) {
+	for (unsigned i = 0; i < QUIET_TRIES && !is_enough(end, from, at_least) && !cache->stepped; i++) {
 		sched_yield();
 		end = choose_end(cache, from, at_least);
 	}
-	if (pc_pos_cmp(end, from) == 0) {
+	if (!is_enough(end, from, at_least)) {
 		ret = pc_rotate_close(cache); /* the last writer to leave seals it */
 		end = choose_end(cache, from, at_least);
 	}
@@ -154,10 +155,9 @@ static int attempt(struct pcache *cache)
 	if (pc_pos_cmp(pc_cache_head(cache), from) == 0)
 		return 0;
 	ret = insist_on_end(cache, from, batch_end, &end);
-	if (ret < 0 && (!is_failed(cache) || pc_pos_cmp(end, from) == 0))
+	if (ret < 0 && (!pc_cache_is_failed(cache) || pc_pos_cmp(end, from) == 0))
 		return ret;
-	/* Half of an interrupted batch is not a consistent image: wait until all of it can go (D2). */
-	if (pc_pos_cmp(end, from) == 0 || pc_pos_cmp(end, batch_end) < 0)
+	if (!is_enough(end, from, batch_end))
 		return 0;
 	ret = write_batch(cache, from, end, batch_end);
 	return ret < 0 ? ret : 1;
@@ -358,5 +358,6 @@ int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *
 	if (--cache->drainers == 0)
 		cache->drain_goal = (struct pc_pos){ 0 };
 	pthread_mutex_unlock(&cache->state_lock);
-	return ret;
+	/* All is on the backing, but the media still says otherwise: its next owner would write old data over it. */
+	return ret == 0 && pc_cache_is_failed(cache) ? -EIO : ret;
 }
