@@ -28,12 +28,6 @@
 /* Keys in one key set: max_atomic_bytes is at most a 16th of the largest segment, and may begin in the middle of a key. */
 #define WRITE_KEYS_MAX (PCM_SEGMENT_MAX / 16 / PCM_KEY_MAX_BYTES + 1)
 
-/*
- * Source bytes that are copied, then checksummed while still in the first-level cache. In this order the checksum is
- * almost free: it is computed while the non-temporal stores are on their way.
- */
-#define COPY_PIECE_BYTES 4096u
-
 #define READ_PIECES 32u
 
 struct write_plan {
@@ -66,19 +60,8 @@ static void plan_write(struct write_plan *plan, uint64_t off, size_t len)
 
 static int copy_data(struct pcache *cache, const struct pc_segment *segment, struct pc_key *key, const uint8_t *source)
 {
-	uint64_t target = segment->off + key->data_off;
-	uint32_t crc = 0;
-
-	for (uint32_t at = 0; at < key->len; at += COPY_PIECE_BYTES) {
-		uint32_t bytes = (uint32_t)pc_min64(COPY_PIECE_BYTES, key->len - at);
-		int ret = pc_media_copy(cache->media, target + at, source + at, bytes, PC_COPY_STREAM);
-
-		if (ret < 0)
-			return ret;
-		crc = pc_crc32c(crc, source + at, bytes);
-	}
-	key->data_crc = crc;
-	return 0;
+	key->data_crc = 0;
+	return pc_media_copy_crc(cache->media, segment->off + key->data_off, source, key->len, &key->data_crc);
 }
 
 /* Lines go downwards on the media: each is copied to its own place. */

@@ -28,9 +28,7 @@ uint32_t pc_kset_seed(const uint8_t uuid[16], uint64_t gen)
 
 static uint32_t line_seed(uint32_t seed, uint32_t line)
 {
-	le32 line_on_media = pc_le32(line);
-
-	return pc_crc32c(seed, &line_on_media, sizeof(line_on_media));
+	return seed ^ line; /* a CRC differs whenever its seed does */
 }
 
 void pc_kset_encode(uint32_t seed, uint32_t line, const struct pc_kset *kset, const struct pc_key *keys, void *lines)
@@ -45,7 +43,6 @@ void pc_kset_encode(uint32_t seed, uint32_t line, const struct pc_kset *kset, co
 	};
 	size_t bytes = (size_t)pc_kset_lines(kset->count) * PCM_LINE;
 	uint8_t *slot = lines;
-
 	memcpy(slot, &header, sizeof(header));
 	for (uint32_t i = 0; i < kset->count; i++) {
 		struct pcm_key key = {
@@ -60,8 +57,8 @@ void pc_kset_encode(uint32_t seed, uint32_t line, const struct pc_kset *kset, co
 		slot += sizeof(key);
 		memcpy(slot, &key, sizeof(key));
 	}
-	slot += sizeof(struct pcm_key);
-	memset(slot, 0, bytes - (size_t)(slot - (uint8_t *)lines));
+	if (kset->count % 2 == 0) /* header and keys are an odd number of slots: one is left over */
+		memset((uint8_t *)lines + bytes - sizeof(struct pcm_key), 0, sizeof(struct pcm_key));
 	header.crc = pc_le32(pc_crc32c(line_seed(seed, line), lines, bytes));
 	memcpy(lines, &header, sizeof(header));
 }

@@ -12,11 +12,17 @@
  *      they are system calls (media_page.c) and the mapping is read-only, so that a stray store faults. libpmem2's
  *      persist functions are never called: on page granularity they sync every time, and abort when a sync fails.
  *
+ * (M6) One loop of our own stands beside libpmem2's: it computes the checksum between the non-temporal stores of whole
+ *      4 KiB blocks, where two passes cost a third of a write. libpmem2's drain orders it as it orders its own.
+ *
  * No lock: but for the sync on page granularity, nothing here changes after open.
  */
 #define _GNU_SOURCE 1
 
 #include "media.h"
+
+#include "copy_crc.h"
+#include "crc32c.h"
 
 #include "media_file.h"
 
@@ -45,6 +51,25 @@ static int pmem_copy(struct pc_media *media, uint64_t off, const void *source, s
 	if (kind == PC_COPY_CACHED)
 		flags = PMEM2_F_MEM_NOFLUSH | PMEM2_F_MEM_TEMPORAL;
 	file->memcpy_fn(file->store + off, source, len, flags);
+	return 0;
+}
+
+/* Whole blocks in one pass over the source, the rest in two. (M6) */
+static int pmem_copy_crc(struct pc_media *media, uint64_t off, const void *source, size_t len, uint32_t *crc)
+{
+	uint8_t *target = pc_media_file_of(media)->store + off;
+	const uint8_t *from = source;
+
+	while (len >= PC_COPY_CRC_BYTES && (uintptr_t)target % PC_COPY_CRC_ALIGN == 0) {
+		*crc = pc_copy_crc_block(*crc, target, from);
+		target += PC_COPY_CRC_BYTES;
+		from += PC_COPY_CRC_BYTES;
+		len -= PC_COPY_CRC_BYTES;
+	}
+	if (len > 0) {
+		pc_media_file_of(media)->memcpy_fn(target, from, len, PMEM2_F_MEM_NODRAIN | PMEM2_F_MEM_NONTEMPORAL);
+		*crc = pc_crc32c(*crc, from, len);
+	}
 	return 0;
 }
 
@@ -446,6 +471,8 @@ static void set_primitives(struct pc_media_file *file, uint8_t *base)
 		file->ops = pc_media_page_ops;
 	} else {
 		file->ops = pmem_ops;
+		if (pc_copy_crc_init())
+			file->ops.copy_crc = pmem_copy_crc;
 		file->store = base;
 		file->memcpy_fn = pmem2_get_memcpy_fn(file->map);
 		file->memset_fn = pmem2_get_memset_fn(file->map);
@@ -454,6 +481,7 @@ static void set_primitives(struct pc_media_file *file, uint8_t *base)
 	}
 	if (file->media.readonly) {
 		file->ops.copy = readonly_copy;
+		file->ops.copy_crc = NULL;
 		file->ops.store8 = readonly_store8;
 		file->ops.set = readonly_set;
 	}
@@ -563,6 +591,18 @@ void pc_media_abandon(struct pc_media *media)
 	if (ret < 0)
 		pc_log(&file->log, PCACHE_LOG_WARNING, "%s: cannot be put back as it was: %s", file->path,
 		       strerror(-ret));
+}
+
+int pc_media_copy_crc(struct pc_media *media, uint64_t off, const void *source, size_t len, uint32_t *crc)
+{
+	int ret;
+
+	if (media->ops->copy_crc != NULL)
+		return media->ops->copy_crc(media, off, source, len, crc);
+	ret = pc_media_copy(media, off, source, len, PC_COPY_STREAM);
+	if (ret == 0)
+		*crc = pc_crc32c(*crc, source, len);
+	return ret;
 }
 
 void pc_media_close(struct pc_media *media)

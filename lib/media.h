@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * media.h - the media file: the only code that stores to it, behind eight primitives.
+ * media.h - the media file: the only code that stores to it, behind a few primitives.
  *
  * Stores become durable in two ways, and the callers need not know which media they are on:
  *
@@ -32,6 +32,8 @@ enum pc_copy_kind {
 
 struct pc_media_ops {
 	int (*copy)(struct pc_media *media, uint64_t off, const void *source, size_t len, enum pc_copy_kind kind);
+	/* Copy as PC_COPY_STREAM, and continue *crc over the bytes. NULL: by copy, then the checksum. */
+	int (*copy_crc)(struct pc_media *media, uint64_t off, const void *source, size_t len, uint32_t *crc);
 	int (*store8)(struct pc_media *media, uint64_t off, uint64_t value); /* off 8-byte aligned; never tears */
 	int (*set)(struct pc_media *media, uint64_t off, int byte, size_t len); /* cached */
 	int (*flush)(struct pc_media *media, uint64_t off, size_t len);
@@ -81,6 +83,9 @@ static inline int pc_media_copy(struct pc_media *media, uint64_t off, const void
 {
 	return media->ops->copy(media, off, source, len, kind);
 }
+
+/* Copy as PC_COPY_STREAM and compute the CRC32C of the source on the way; *crc is the seed, then the result. */
+int pc_media_copy_crc(struct pc_media *media, uint64_t off, const void *source, size_t len, uint32_t *crc);
 
 static inline int pc_media_store8(struct pc_media *media, uint64_t off, uint64_t value)
 {

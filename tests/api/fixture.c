@@ -195,6 +195,18 @@ void fixture_free(struct fixture *fx)
 	free(fx);
 }
 
+void fixture_use_direct(struct fixture *fx)
+{
+	int fd = open(fx->backing_path, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+	if (fd < 0) {
+		fprintf(stderr, "# no O_DIRECT in %s, not tested\n", backing_dir);
+		return;
+	}
+	close(fx->fd);
+	fx->fd = fd;
+}
+
 int fixture_try_open(struct fixture *fx, uint32_t flags)
 {
 	fx->config.flags = flags;

@@ -87,6 +87,9 @@ void fixture_free(struct fixture *fx); /* closes what is open, removes the files
 #define DIRTY_BLOCKS 60u
 struct fixture *fixture_make_dirty(uint64_t backing_bytes);
 
+/* The backing's descriptor gets O_DIRECT, or, where the file system has none, stays as it is, with a message. */
+void fixture_use_direct(struct fixture *fx);
+
 int fixture_try_open(struct fixture *fx, uint32_t flags);
 void fixture_open(struct fixture *fx, uint32_t flags);
 void fixture_close(struct fixture *fx, unsigned flags);

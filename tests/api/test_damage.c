@@ -246,14 +246,67 @@ START_TEST(damaged_line_in_sealed_dirty_segment_gives_ebadmsg)
 }
 END_TEST
 
-/* Where block 2 lies: in the first segment, which is sealed. */
-static uint64_t damage_block(const struct fixture *fx, unsigned block)
+/* The life in which the segment has this number of the log; false: there is none. */
+static bool find_segment(const struct fixture *fx, uint64_t seq, unsigned *ret_id, struct pcm_segment *ret_info)
+{
+	for (unsigned i = 0; i < SEGMENTS; i++) {
+		struct pcm_segment info;
+
+		file_read(fx->cache_path, PCM_HEADER_BYTES + i * SEGMENT_SMALL, &info, sizeof(info));
+		if (pc_get64(info.seq) != seq)
+			continue;
+		*ret_id = i;
+		*ret_info = info;
+		return true;
+	}
+	return false;
+}
+
+/* Both slots say, rightly signed, that the segment is free. */
+static void forget_segment(const struct fixture *fx, unsigned id, const struct pcm_segment *info)
+{
+	uint64_t place = PCM_HEADER_BYTES + id * SEGMENT_SMALL;
+	struct pcm_segment free_info = { .record = info->record, .gen = pc_le64(pc_get64(info->gen) + 1) };
+	struct pcm_super super;
+	le32 number = pc_le32(id);
+	uint32_t seed;
+
+	load_super(fx, 0, &super);
+	seed = pc_crc32c(pc_crc32c(0, super.uuid, sizeof(super.uuid)), &number, sizeof(number));
+	free_info.record.crc = pc_le32(0);
+	free_info.record.crc = pc_le32(pc_crc32c(seed, &free_info, sizeof(free_info)));
+	file_write(fx->cache_path, place, &free_info, sizeof(free_info));
+	file_write(fx->cache_path, place + PCM_SLOT_STRIDE, &free_info, sizeof(free_info));
+}
+
+/* The first, one in the middle, the newest: the log may end nowhere but at its end. */
+START_TEST(segment_missing_in_the_log_gives_ebadmsg)
+{
+	struct fixture *fx = fixture_make_dirty(VOLUME_BYTES);
+	struct pcm_segment info;
+	uint64_t newest = 1;
+	uint64_t missing;
+	unsigned id;
+
+	while (find_segment(fx, newest + 1, &id, &info))
+		newest++;
+	ck_assert_uint_ge(newest, 3);
+	missing = _i == 0 ? 1 : _i == 1 ? 2 : newest;
+	ck_assert(find_segment(fx, missing, &id, &info));
+	forget_segment(fx, id, &info);
+	fixture_refuse(fx, 0, -EBADMSG);
+	fixture_refuse(fx, PCACHE_OPEN_READONLY, -EBADMSG);
+	fixture_free(fx);
+}
+END_TEST
+
+/* One byte of it, in the cache; the first blocks lie in the first segment, which is sealed. */
+static void damage_block(const struct fixture *fx, unsigned block)
 {
 	uint64_t place = file_find(fx->cache_path, fx->model + block * 4096, 4096);
 
 	ck_assert_msg(place != UINT64_MAX, "block %u is not in the cache file", block);
 	file_flip(fx->cache_path, place + 1000);
-	return place;
 }
 
 START_TEST(damaged_dirty_data_gives_ebadmsg_there_and_nowhere_else)
@@ -332,6 +385,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tests, one_damaged_slot_of_each_record_is_repaired);
 	tcase_add_test(tests, damaged_slot_is_read_around_in_readonly_open);
 	tcase_add_test(tests, both_slots_of_a_record_damaged_give_euclean);
+	tcase_add_loop_test(tests, segment_missing_in_the_log_gives_ebadmsg, 0, 3);
 	tcase_add_loop_test(tests, damaged_line_in_sealed_dirty_segment_gives_ebadmsg, 0, 9);
 	tcase_add_test(tests, damaged_dirty_data_gives_ebadmsg_there_and_nowhere_else);
 	tcase_add_test(tests, damaged_dirty_data_is_never_written_back);

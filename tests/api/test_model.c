@@ -65,13 +65,21 @@ static void step(struct walk *walk)
 		walk->hot = test_random_below(&walk->random, VOLUME_BYTES - 300000);
 }
 
-static void walk_and_compare(uint64_t seed, uint64_t cache_bytes, uint64_t segment_bytes, unsigned steps)
+struct shape {
+	uint64_t cache_bytes;
+	uint64_t segment_bytes;
+	bool direct; /* the backing is opened with O_DIRECT */
+};
+
+static void walk_and_compare(uint64_t seed, const struct shape *shape, unsigned steps)
 {
 	struct walk walk = { .random = test_random_make(seed) };
 
 	fprintf(stderr, "# PC_TEST_SEED=%ju, cache of %ju KiB, segments of %ju KiB\n", (uintmax_t)seed,
-	       (uintmax_t)(cache_bytes / KIB), (uintmax_t)(segment_bytes / KIB));
-	walk.fx = fixture_make(VOLUME_BYTES, cache_bytes, segment_bytes);
+	       (uintmax_t)(shape->cache_bytes / KIB), (uintmax_t)(shape->segment_bytes / KIB));
+	walk.fx = fixture_make(VOLUME_BYTES, shape->cache_bytes, shape->segment_bytes);
+	if (shape->direct)
+		fixture_use_direct(walk.fx);
 	walk.fx->random = test_random_make(~seed);
 	walk.fx->config.batch_bytes = test_random_below(&walk.random, 2) == 0 ? 0 : 256 * KIB;
 	walk.fx->config.read_verify = (uint32_t)test_random_below(&walk.random, 4);
@@ -89,17 +97,22 @@ static void walk_and_compare(uint64_t seed, uint64_t cache_bytes, uint64_t segme
 
 START_TEST(random_operations_read_as_the_model)
 {
-	static const uint64_t caches[] = { CACHE_LEAST, MIB, 2 * MIB, 4 * MIB, 1280 * KIB, 4 * MIB };
-	static const uint64_t segments[] = { 64 * KIB, 64 * KIB, 64 * KIB, 64 * KIB, 128 * KIB, 256 * KIB };
+	static const struct shape shapes[SEEDS] = {
+		{ CACHE_LEAST, SEGMENT_SMALL, false }, { MIB, SEGMENT_SMALL, false },
+		{ 2 * MIB, SEGMENT_SMALL, true },      { 4 * MIB, SEGMENT_SMALL, false },
+		{ 1280 * KIB, 128 * KIB, true },       { 4 * MIB, 256 * KIB, false },
+	};
 
-	walk_and_compare(seed_or((uint64_t)_i + 1), caches[_i], segments[_i], thinned(STEPS));
+	walk_and_compare(seed_or((uint64_t)_i + 1), &shapes[_i], thinned(STEPS));
 }
 END_TEST
 
 /* Nothing ever leaves: the index and the log alone. */
 START_TEST(random_operations_in_large_cache_read_as_the_model)
 {
-	walk_and_compare(seed_or(100), 160 * MIB, 16 * MIB, thinned(STEPS));
+	static const struct shape large = { 160 * MIB, 16 * MIB, false };
+
+	walk_and_compare(seed_or(100), &large, thinned(STEPS));
 }
 END_TEST
 

@@ -191,12 +191,7 @@ START_TEST(open_with_direct_backing_reads_and_drains)
 	uint64_t sizes[] = { 2 * MIB, 1000003 };
 	struct fixture *fx = fixture_make(sizes[_i], CACHE_SMALL, SEGMENT_SMALL);
 
-	close(fx->fd);
-	fx->fd = open(fx->backing_path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	if (fx->fd < 0) {
-		fprintf(stderr, "# no O_DIRECT in %s, not tested\n", test_backing_dir());
-		fx->fd = open(fx->backing_path, O_RDWR | O_CLOEXEC);
-	}
+	fixture_use_direct(fx);
 	fixture_open(fx, PCACHE_OPEN_CREATE);
 	fixture_write(fx, fx->bytes - 1, 1);
 	fixture_write(fx, 1, 10000);

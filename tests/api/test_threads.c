@@ -180,7 +180,7 @@ static void *work(void *arg)
 }
 
 /* At least enough rounds to go through the smallest cache several times. */
-static struct arena *arena_make(uint64_t cache_bytes, uint64_t segment_bytes, unsigned rounds)
+static struct arena *arena_make(uint64_t cache_bytes, uint64_t segment_bytes, unsigned rounds, bool direct)
 {
 	struct arena *arena = calloc(1, sizeof(*arena));
 
@@ -188,6 +188,8 @@ static struct arena *arena_make(uint64_t cache_bytes, uint64_t segment_bytes, un
 	arena->fx = fixture_make(VOLUME_BYTES, cache_bytes, segment_bytes);
 	arena->acked = calloc(SECTORS, sizeof(arena->acked[0]));
 	stamp_backing(arena->fx);
+	if (direct)
+		fixture_use_direct(arena->fx);
 	for (unsigned i = 0; i < THREADS; i++) {
 		struct worker *worker = &arena->workers[i];
 
@@ -263,7 +265,7 @@ static void arena_free(struct arena *arena)
 
 START_TEST(overlapping_writers_in_roomy_cache_agree)
 {
-	struct arena *arena = arena_make(32 * MIB, MIB, thinned(3000));
+	struct arena *arena = arena_make(32 * MIB, MIB, thinned(3000), false);
 
 	arena_run(arena);
 	check_end(arena);
@@ -273,7 +275,7 @@ END_TEST
 
 START_TEST(overlapping_writers_in_full_cache_agree)
 {
-	struct arena *arena = arena_make(_i == 0 ? CACHE_LEAST : MIB, SEGMENT_SMALL, thinned(3000));
+	struct arena *arena = arena_make(_i == 0 ? CACHE_LEAST : MIB, SEGMENT_SMALL, thinned(3000), _i == 1);
 
 	arena_run(arena);
 	ck_assert_uint_gt(fixture_stats(arena->fx).segments_reclaimed, 0);
@@ -285,7 +287,7 @@ END_TEST
 /* One writer keeps reclaim going under three readers. */
 START_TEST(readers_during_reclaim_agree)
 {
-	struct arena *arena = arena_make(CACHE_LEAST, SEGMENT_SMALL, thinned(4000));
+	struct arena *arena = arena_make(CACHE_LEAST, SEGMENT_SMALL, thinned(4000), false);
 
 	for (unsigned i = 1; i < THREADS; i++)
 		arena->workers[i].write_percent = 0;
@@ -293,6 +295,74 @@ START_TEST(readers_during_reclaim_agree)
 	arena_run(arena);
 	ck_assert_uint_gt(fixture_stats(arena->fx).segments_reclaimed, 0);
 	check_end(arena);
+	arena_free(arena);
+}
+END_TEST
+
+/*
+ * Two writers in step go over the same blocks, a long write against a short one. The one that reserved its place first
+ * is often the one that publishes last: memory must still agree with the log about who won.
+ */
+struct racer {
+	pthread_t thread;
+	struct arena *arena;
+	unsigned id;
+	uint64_t sectors; /* of one write */
+	_Atomic uint64_t *others_block;
+	_Atomic uint64_t block;
+	struct verdict verdict;
+};
+
+#define RACE_SECTORS 8u /* of a block */
+
+static void wait_for_other(const struct racer *racer, uint64_t block)
+{
+	unsigned spins = 0;
+
+	while (atomic_load_explicit(racer->others_block, memory_order_relaxed) < block)
+		if (++spins % 256 == 0)
+			sched_yield();
+}
+
+static void *race(void *arg)
+{
+	struct racer *racer = arg;
+	uint8_t buf[RACE_SECTORS * SECTOR];
+
+	for (uint64_t block = 0; block < SECTORS / RACE_SECTORS && !racer->verdict.failed; block++) {
+		uint64_t sector = block * RACE_SECTORS;
+		size_t len = racer->sectors * SECTOR;
+
+		stamp_fill(buf, sector, racer->sectors, version_of(racer->id, 1));
+		atomic_store_explicit(&racer->block, block, memory_order_relaxed);
+		wait_for_other(racer, block);
+		if (pcache_write(racer->arena->fx->cache, buf, len, sector * SECTOR, 0) != (ssize_t)len)
+			verdict_fail(&racer->verdict, "write of block %ju failed", (uintmax_t)block);
+	}
+	atomic_store_explicit(&racer->block, UINT64_MAX, memory_order_relaxed);
+	return NULL;
+}
+
+START_TEST(racing_writers_end_the_same_in_memory_and_in_replay)
+{
+	struct arena *arena = arena_make(16 * MIB, MIB, 1, false);
+	struct fixture *fx = arena->fx;
+	struct racer racers[2] = {
+		{ .arena = arena, .id = 1, .sectors = RACE_SECTORS, .others_block = &racers[1].block },
+		{ .arena = arena, .id = 2, .sectors = 1, .others_block = &racers[0].block },
+	};
+
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(racers[i].thread, NULL);
+		ck_assert_msg(!racers[i].verdict.failed, "%s", racers[i].verdict.message);
+	}
+	ck_assert_int_eq(pcache_read(fx->cache, fx->model, fx->bytes, 0, 0), (ssize_t)fx->bytes);
+	fixture_reopen(fx);
+	fixture_check_all(fx);
+	fixture_drain(fx);
+	fixture_check_backing(fx);
 	arena_free(arena);
 }
 END_TEST
@@ -341,7 +411,7 @@ static int call_stats(struct pcache *cache)
 START_TEST(flush_drain_and_stats_beside_writers_agree)
 {
 	static int (*const calls[])(struct pcache *) = { call_flush, call_drain, call_stats };
-	struct arena *arena = arena_make(2 * MIB, SEGMENT_SMALL, thinned(3000));
+	struct arena *arena = arena_make(2 * MIB, SEGMENT_SMALL, thinned(3000), false);
 	struct bystander bystanders[3] = { 0 };
 
 	for (unsigned i = 0; i < 3; i++) {
@@ -364,7 +434,7 @@ END_TEST
 /* Four drains at once, each with work of its own. */
 START_TEST(drains_from_all_threads_end)
 {
-	struct arena *arena = arena_make(4 * MIB, SEGMENT_SMALL, thinned(800));
+	struct arena *arena = arena_make(4 * MIB, SEGMENT_SMALL, thinned(800), false);
 	struct bystander bystanders[THREADS] = { 0 };
 
 	for (unsigned i = 0; i < THREADS; i++) {
@@ -391,6 +461,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tests, overlapping_writers_in_roomy_cache_agree);
 	tcase_add_loop_test(tests, overlapping_writers_in_full_cache_agree, 0, 2);
 	tcase_add_test(tests, readers_during_reclaim_agree);
+	tcase_add_test(tests, racing_writers_end_the_same_in_memory_and_in_replay);
 	tcase_add_test(tests, flush_drain_and_stats_beside_writers_agree);
 	tcase_add_test(tests, drains_from_all_threads_end);
 	return suite;
