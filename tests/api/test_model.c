@@ -83,6 +83,7 @@ static void walk_and_compare(uint64_t seed, const struct shape *shape, unsigned 
 	walk.fx->random = test_random_make(~seed);
 	walk.fx->config.batch_bytes = test_random_below(&walk.random, 2) == 0 ? 0 : 256 * KIB;
 	walk.fx->config.read_verify = (uint32_t)test_random_below(&walk.random, 4);
+	walk.fx->config.replay_threads = 1 + (uint32_t)test_random_below(&walk.random, 8);
 	fixture_open(walk.fx, PCACHE_OPEN_CREATE);
 	for (unsigned i = 0; i < steps; i++)
 		step(&walk);

@@ -151,6 +151,30 @@ START_TEST(reopen_after_close_reads_what_was_written)
 }
 END_TEST
 
+/*
+ * Each segment begins with new versions of what the one before it ends with, and several threads replay them side by
+ * side: the newest wins, whoever comes first.
+ */
+START_TEST(reopen_with_many_replay_threads_keeps_the_newest)
+{
+	struct fixture *fx = fixture_make(MIB, 12 * MIB, MIB);
+
+	fixture_keep_dirty(fx);
+	fx->config.replay_threads = 8;
+	fixture_open(fx, PCACHE_OPEN_CREATE);
+	for (unsigned i = 0; i < 50000; i++)
+		fixture_write(fx, i % 1000 * 128 + 32, 64);
+	ck_assert_uint_ge(fixture_stats(fx).head_seq, 6);
+	for (unsigned round = 0; round < 5; round++) {
+		fixture_reopen(fx);
+		fixture_check(fx, 0, 200000);
+	}
+	fixture_drain(fx);
+	fixture_check_backing(fx);
+	fixture_free(fx);
+}
+END_TEST
+
 START_TEST(close_dirty_then_reopen_can_drain)
 {
 	struct fixture *fx = fixture_make(2 * MIB, CACHE_SMALL, SEGMENT_SMALL);
@@ -523,6 +547,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tests, open_without_config_works_on_existing_cache);
 	tcase_add_test(tests, reopen_with_other_create_settings_keeps_those_on_media);
 	tcase_add_test(tests, reopen_after_close_reads_what_was_written);
+	tcase_add_test(tests, reopen_with_many_replay_threads_keeps_the_newest);
 	tcase_add_test(tests, close_dirty_then_reopen_can_drain);
 	tcase_add_test(tests, reopen_after_drain_reads_the_same);
 	tcase_add_loop_test(tests, open_with_direct_backing_reads_and_drains, 0, 2);

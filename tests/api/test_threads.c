@@ -300,28 +300,32 @@ START_TEST(readers_during_reclaim_agree)
 END_TEST
 
 /*
- * Two writers in step go over the same blocks, a long write against a short one. The one that reserved its place first
- * is often the one that publishes last: memory must still agree with the log about who won.
+ * Two writers in step go over the same blocks, a long write against a short one that starts a little later. The long
+ * one often reserves its place first and publishes last: memory must still agree with the log about who won.
  */
 struct racer {
 	pthread_t thread;
 	struct arena *arena;
 	unsigned id;
-	uint64_t sectors; /* of one write */
-	_Atomic uint64_t *others_block;
+	uint32_t pass;
+	uint64_t sectors;  /* of one write */
+	unsigned handicap; /* the start is delayed by less than so many turns */
+	const _Atomic uint64_t *others_block;
 	_Atomic uint64_t block;
 	struct verdict verdict;
 };
 
-#define RACE_SECTORS 8u /* of a block */
+#define RACE_SECTORS 64u /* of a block */
 
-static void wait_for_other(const struct racer *racer, uint64_t block)
+static void wait_for_start(const struct racer *racer, uint64_t block)
 {
-	unsigned spins = 0;
+	unsigned turns = 0;
 
 	while (atomic_load_explicit(racer->others_block, memory_order_relaxed) < block)
-		if (++spins % 256 == 0)
+		if (++turns % 256 == 0)
 			sched_yield();
+	for (unsigned i = 0; racer->handicap > 0 && i < block * 7 % racer->handicap; i++)
+		atomic_signal_fence(memory_order_seq_cst);
 }
 
 static void *race(void *arg)
@@ -329,38 +333,48 @@ static void *race(void *arg)
 	struct racer *racer = arg;
 	uint8_t buf[RACE_SECTORS * SECTOR];
 
-	for (uint64_t block = 0; block < SECTORS / RACE_SECTORS && !racer->verdict.failed; block++) {
+	for (uint64_t block = 1; block < SECTORS / RACE_SECTORS; block++) {
 		uint64_t sector = block * RACE_SECTORS;
 		size_t len = racer->sectors * SECTOR;
 
-		stamp_fill(buf, sector, racer->sectors, version_of(racer->id, 1));
+		stamp_fill(buf, sector, racer->sectors, version_of(racer->id, racer->pass));
 		atomic_store_explicit(&racer->block, block, memory_order_relaxed);
-		wait_for_other(racer, block);
+		wait_for_start(racer, block);
 		if (pcache_write(racer->arena->fx->cache, buf, len, sector * SECTOR, 0) != (ssize_t)len)
 			verdict_fail(&racer->verdict, "write of block %ju failed", (uintmax_t)block);
 	}
-	atomic_store_explicit(&racer->block, UINT64_MAX, memory_order_relaxed);
 	return NULL;
+}
+
+static void race_once(struct arena *arena, uint32_t pass)
+{
+	struct racer racers[2] = {
+		{ .id = 1, .sectors = RACE_SECTORS, .others_block = &racers[1].block },
+		{ .id = 2, .sectors = 1, .handicap = 2000, .others_block = &racers[0].block },
+	};
+
+	for (unsigned i = 0; i < 2; i++) {
+		racers[i].arena = arena;
+		racers[i].pass = pass;
+		ck_assert_int_eq(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(racers[i].thread, NULL);
+		ck_assert_msg(!racers[i].verdict.failed, "%s", racers[i].verdict.message);
+	}
 }
 
 START_TEST(racing_writers_end_the_same_in_memory_and_in_replay)
 {
 	struct arena *arena = arena_make(16 * MIB, MIB, 1, false);
 	struct fixture *fx = arena->fx;
-	struct racer racers[2] = {
-		{ .arena = arena, .id = 1, .sectors = RACE_SECTORS, .others_block = &racers[1].block },
-		{ .arena = arena, .id = 2, .sectors = 1, .others_block = &racers[0].block },
-	};
 
-	for (unsigned i = 0; i < 2; i++)
-		ck_assert_int_eq(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
-	for (unsigned i = 0; i < 2; i++) {
-		pthread_join(racers[i].thread, NULL);
-		ck_assert_msg(!racers[i].verdict.failed, "%s", racers[i].verdict.message);
+	for (uint32_t pass = 1; pass <= thinned(12); pass++) {
+		race_once(arena, pass);
+		ck_assert_int_eq(pcache_read(fx->cache, fx->model, fx->bytes, 0, 0), (ssize_t)fx->bytes);
+		fixture_reopen(fx);
+		fixture_check_all(fx);
 	}
-	ck_assert_int_eq(pcache_read(fx->cache, fx->model, fx->bytes, 0, 0), (ssize_t)fx->bytes);
-	fixture_reopen(fx);
-	fixture_check_all(fx);
 	fixture_drain(fx);
 	fixture_check_backing(fx);
 	arena_free(arena);

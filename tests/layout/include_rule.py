@@ -25,7 +25,10 @@ HEADER_ROWS = [
 ]
 
 # The flows and the public functions. They may include every interface.
-FLOW_SOURCES = ["batch.c", "cache.c", "io.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "writeback.c", "pcache.c"]
+FLOW_SOURCES = [
+    "batch.c", "cache.c", "io.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "writeback.c",
+    "pcache.c",
+]
 
 PUBLIC_HEADER = "pcache.h"
 
@@ -191,6 +194,17 @@ def check_public_includes(tree):
     assert not wrong, "\n".join(wrong)
 
 
+def check_tests_are_built(tree):
+    """A test that no meson.build names never runs."""
+    wrong = []
+    for path in sorted((tree.root / "tests").rglob("test_*.[cp]*")):
+        build = path.parent / "meson.build"
+        listed = build.read_text() if build.is_file() else ""
+        if f"'{path.stem.removeprefix('test_')}'" not in listed and f"'{path.name}'" not in listed:
+            wrong.append(f"{path.relative_to(tree.root)} is not in {build.relative_to(tree.root)}")
+    assert not wrong, "\n".join(wrong)
+
+
 RULES = {
     "every_file_of_lib_has_a_row": check_known,
     "lib_includes_only_from_a_lower_row": check_rows,
@@ -199,6 +213,7 @@ RULES = {
     "every_source_has_one_licence_line_at_its_top": check_spdx,
     "no_source_is_longer_than_the_limit": check_length,
     "users_include_the_public_header_only": check_public_includes,
+    "every_test_is_built": check_tests_are_built,
 }
 
 LICENCE = f"/* {SPDX} */\n"
@@ -218,6 +233,7 @@ VIOLATIONS = [
     (check_spdx, {"lib/util.h": "int value;\n"}),
     (check_spdx, {"lib/util.h": LICENCE + LICENCE}),
     (check_length, {"lib/util.h": LICENCE + "\n" * MAX_LINES}),
+    (check_tests_are_built, {"lib/a.h": "", "tests/unit/meson.build": "'log'", "tests/unit/test_lock.c": ""}),
     (check_public_includes, {"lib/util.h": LICENCE, "examples/cp/main.c": LICENCE + '#include "util.h"\n'}),
 ]
 

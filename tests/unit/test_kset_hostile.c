@@ -158,7 +158,7 @@ START_TEST(key_with_impossible_length_is_invalid)
 }
 END_TEST
 
-/* Data never begins in the header, and never reaches the line that speaks of it. */
+/* Data never begins in the header, and never reaches the lines that speak of it. */
 START_TEST(key_with_data_out_of_place_is_invalid)
 {
 	static const uint32_t wrong[] = { 0, 64, PCM_SEGMENT_HEADER - 64, PCM_SEGMENT_HEADER + 1, PCM_SEGMENT_HEADER + 32,
@@ -187,6 +187,25 @@ START_TEST(key_with_data_out_of_place_is_invalid)
 	accept_key(100, &key);
 	key.data_off += 64;
 	refuse_key(&key);
+}
+END_TEST
+
+START_TEST(key_with_data_in_the_last_line_of_its_kset_is_invalid)
+{
+	for (uint32_t count = 1; count <= 9; count++) {
+		struct pc_key keys[9];
+		struct pc_kset kset = kset_of(count);
+		uint32_t last_line_off = pc_line_off(SEGMENT_BYTES, 100 + pc_kset_lines(count) - 1);
+
+		for (unsigned i = 0; i < 9; i++)
+			keys[i] = key_on_backing(0, 100);
+		keys[0].data_off = last_line_off - 128;
+		encode(100, &kset, keys);
+		ck_assert(is_valid(100));
+		keys[0].data_off = last_line_off - 64;
+		encode(100, &kset, keys);
+		ck_assert(!is_valid(100));
+	}
 }
 END_TEST
 
@@ -273,8 +292,7 @@ END_TEST
 
 static void sign(uint32_t line, uint32_t count)
 {
-	le32 line_on_media = pc_le32(line);
-	uint32_t crc = bitwise_crc32c(SEED, &line_on_media, sizeof(line_on_media));
+	uint32_t crc = SEED ^ line;
 	le32 crc_on_media = pc_le32(0);
 
 	memcpy(line_at(line) + offsetof(struct pcm_kset, crc), &crc_on_media, sizeof(crc_on_media));
@@ -358,6 +376,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, key_at_the_end_of_a_small_backing_is_bounded_by_it);
 	tcase_add_test(tcase, key_with_impossible_length_is_invalid);
 	tcase_add_test(tcase, key_with_data_out_of_place_is_invalid);
+	tcase_add_test(tcase, key_with_data_in_the_last_line_of_its_kset_is_invalid);
 	tcase_add_test(tcase, key_with_flags_is_invalid);
 	tcase_add_test(tcase, kset_with_more_keys_than_allowed_is_invalid);
 	tcase_add_test(tcase, kset_that_reaches_beyond_the_last_line_is_invalid);

@@ -81,7 +81,7 @@ static int repair(struct pc_media *on)
 	int ret = pc_meta_load(on, &meta, &record);
 
 	if (ret == 0)
-		ret = pc_meta_repair(on, &meta, &record);
+		ret = pc_meta_repair(on, &meta);
 	return ret < 0 ? ret : pc_media_sync(on);
 }
 
