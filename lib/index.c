@@ -9,10 +9,11 @@
  * (X1) Extents of a leaf are sorted, do not overlap, do not leave the leaf, and each lies inside one key.
  * (X2) Of two mappings of a byte the one with the higher position stays, in whatever order they come. So memory and
  *      replay agree on the winner of two concurrent writes, and replay may run in any order on all processors.
- * (X3) Publishing never fails: prepare made room. W prepared keys end in at most 2 * W more extents than there were
- *      when nobody was preparing: the visible pieces of w overlapping keys number at most 2w - 1, and cut at most one
- *      older extent in two. So each prepare takes two, a publish gives back only what it really used, and the rest is
- *      given back when the last prepared key of the leaf is published.
+ * (X3) Publishing never fails: prepare made room. Let E be the number of distinct ends of the extents in a leaf, P the
+ *      number of keys prepared and not yet published. Wherever the keys fall, E + 2P - 1 extents are enough, since a key
+ *      brings two ends; a publish adds two ends at most and takes one from P, a removal adds none, so the sum only grows
+ *      with a prepare, and that is where the capacity is raised to it. Alone in a leaf two extents a key are enough:
+ *      whoever comes to join makes room for both.
  * (X4) live[segment] is the number of bytes that the extents find in that segment.
  * (X5) An empty leaf that nobody prepares is freed.
  *
@@ -46,7 +47,6 @@ struct pc_leaf {
 	uint32_t count;
 	uint32_t capacity;
 	uint32_t prepared; /* keys that are prepared and not yet published */
-	uint32_t spare;    /* extents of `capacity` promised to them (X3) */
 	struct pc_extent extents[];
 };
 
@@ -155,11 +155,11 @@ static int resize_leaf(struct pc_index *index, struct pc_leaf **link, uint64_t n
 	return 0;
 }
 
-/* Room for `more` extents beyond what is there and promised. */
+/* Room for `more` extents beyond those that are there. */
 static int reserve_extents(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t more)
 {
-	struct pc_leaf *leaf = *link;
-	uint32_t need = more + (leaf == NULL ? 0 : leaf->count + leaf->spare);
+	const struct pc_leaf *leaf = *link;
+	uint32_t need = more + (leaf == NULL ? 0 : leaf->count);
 
 	if (leaf != NULL && need <= leaf->capacity)
 		return 0;
@@ -296,8 +296,8 @@ static uint32_t first_later(const struct pc_index *index, const struct pc_leaf *
 }
 
 /*
- * Enter `new` but for the bytes that a later extent has. The leaf at *link has room for two more, promised or not;
- * without a promise (replay) room for each further piece is made on the way.
+ * Enter `new` but for the bytes that a later extent has. Without a promise (replay) the leaf at *link has room for two
+ * more, and room for each further piece is made on the way.
  */
 static int merge(struct pc_index *index, struct pc_leaf **link, const struct pc_extent *new, bool promised)
 {
@@ -341,14 +341,36 @@ static uint32_t keys_in(uint64_t off, uint64_t end)
 	return (uint32_t)((end - 1) / PC_INDEX_KEY_MAX - off / PC_INDEX_KEY_MAX + 1);
 }
 
-/* The promise of `keys` keys is over; with the last one every unused extent goes back (X3). */
-static void settle(struct pc_leaf *leaf, uint32_t keys, int64_t used)
+/* Distinct ends of the extents: neighbours share one. */
+static uint32_t count_ends(const struct pc_leaf *leaf)
 {
-	leaf->prepared -= keys;
-	if (leaf->prepared == 0)
-		leaf->spare = 0;
-	else if (used > 0)
-		leaf->spare -= (uint32_t)pc_min64((uint64_t)used, leaf->spare);
+	uint32_t ends = leaf->count == 0 ? 0 : leaf->count + 1;
+
+	for (uint32_t i = 1; i < leaf->count; i++)
+		ends += leaf->extents[i].off != extent_end(&leaf->extents[i - 1]);
+	return ends;
+}
+
+/* (X3) */
+static int promise_room(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t keys)
+{
+	const struct pc_leaf *leaf = *link;
+	uint32_t promised;
+	int ret;
+
+	if (leaf == NULL || leaf->prepared == 0) {
+		ret = reserve_extents(index, link, number, 2 * keys);
+	} else {
+		promised = 2 * (leaf->prepared + keys);
+		/* An extent has two ends at most: where that much room is there, they need not be counted. */
+		if (2 * leaf->count + promised <= leaf->capacity)
+			ret = 0;
+		else
+			ret = reserve_extents(index, link, number, count_ends(leaf) + promised - leaf->count);
+	}
+	if (ret == 0)
+		(*link)->prepared += keys;
+	return ret;
 }
 
 int pc_index_prepare(struct pc_index *index, uint64_t off, uint64_t len)
@@ -365,12 +387,9 @@ int pc_index_prepare(struct pc_index *index, uint64_t off, uint64_t len)
 
 		pc_lock_acquire(&bucket->lock);
 		link = find_leaf(bucket, number);
-		ret = reserve_extents(index, link, number, 2 * keys);
-		if (ret == 0) {
-			(*link)->prepared += keys;
-			(*link)->spare += 2 * keys;
+		ret = promise_room(index, link, number, keys);
+		if (ret == 0)
 			__builtin_prefetch(&(*link)->extents[guess_extent(*link, (uint32_t)(at % PC_LEAF_BYTES))]);
-		}
 		pc_lock_release(&bucket->lock);
 		if (ret < 0) {
 			pc_index_unprepare(index, off, at - off);
@@ -393,7 +412,7 @@ void pc_index_unprepare(struct pc_index *index, uint64_t off, uint64_t len)
 
 		pc_lock_acquire(&bucket->lock);
 		link = find_leaf(bucket, number);
-		settle(*link, keys_in(at, leaf_end), 0);
+		(*link)->prepared -= keys_in(at, leaf_end);
 		trim_leaf(index, link);
 		pc_lock_release(&bucket->lock);
 		at = leaf_end;
@@ -406,13 +425,11 @@ void pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping)
 	struct pc_bucket *bucket = bucket_of(index, number);
 	struct pc_extent new = extent_of(mapping);
 	struct pc_leaf **link;
-	uint32_t before;
 
 	pc_lock_acquire(&bucket->lock);
 	link = find_leaf(bucket, number);
-	before = (*link)->count;
 	(void)merge(index, link, &new, true); /* cannot fail: the room is promised (X3) */
-	settle(*link, 1, (int64_t)(*link)->count - before);
+	(*link)->prepared--;
 	trim_leaf(index, link);
 	pc_lock_release(&bucket->lock);
 }

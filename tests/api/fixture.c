@@ -53,7 +53,7 @@ bool media_is_slow(void)
 
 unsigned thinned(unsigned count)
 {
-	return scaled(media_is_slow() ? (count + 3) / 4 : count);
+	return scaled(media_is_slow() ? (count + 5) / 6 : count);
 }
 
 uint64_t seed_or(uint64_t seed)

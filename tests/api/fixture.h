@@ -65,7 +65,7 @@ void verdict_fail(struct verdict *verdict, const char *format, ...) __attribute_
 
 unsigned scaled(unsigned count); /* by PC_TEST_SCALE, at least 1 */
 bool media_is_slow(void);        /* page granularity: every sync is a system call */
-unsigned thinned(unsigned count); /* scaled(), and a quarter of it on slow media */
+unsigned thinned(unsigned count); /* scaled(), and a sixth of it on slow media */
 uint64_t seed_or(uint64_t seed); /* PC_TEST_SEED if set */
 void slow_down(unsigned microseconds); /* a pause between two looks at a condition; decides nothing */
 

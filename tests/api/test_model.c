@@ -142,7 +142,7 @@ START_TEST(random_small_writes_in_few_leaves_read_as_the_model)
 }
 END_TEST
 
-/* big_run in small: 64 MiB through 16 MiB, or a quarter of it where each flush is a system call. */
+/* big_run in small: 64 MiB through 16 MiB, or a sixth of it where each flush is a system call. */
 START_TEST(random_writes_with_flush_each_end_identical_with_few_syncs)
 {
 	char cache_path[PATH_BYTES];
