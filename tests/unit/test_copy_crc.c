@@ -54,7 +54,7 @@ START_TEST(each_single_bit_of_a_block_changes_the_checksum_as_isal_says)
 	if (!pc_copy_crc_init())
 		return;
 	memset(source, 0, sizeof(source));
-	for (size_t bit = 0; bit < 8 * (size_t)PC_COPY_CRC_BYTES; bit += 7) {
+	for (size_t bit = 0; bit < 8 * (size_t)PC_COPY_CRC_BYTES; bit += 97) {
 		source[bit / 8] = (uint8_t)(1u << bit % 8);
 		check_block(source, 0);
 		source[bit / 8] = 0;

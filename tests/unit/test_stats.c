@@ -8,9 +8,10 @@
 #include "support.h"
 
 #define THREADS (2 * PC_STAT_SHARDS + 3)
-#define ROUNDS  5000u
+#define ROUNDS  20000u
 
 static struct pc_stats stats;
+static pthread_barrier_t everybody_is_here;
 
 START_TEST(counter_added_to_changes_no_other)
 {
@@ -33,6 +34,7 @@ END_TEST
 
 static void *count(void *number)
 {
+	pthread_barrier_wait(&everybody_is_here);
 	for (unsigned i = 0; i < ROUNDS; i++)
 		for (unsigned counter = 0; counter < PC_COUNTERS; counter++)
 			pc_stats_add(&stats, (enum pc_counter)counter, counter + *(unsigned *)number);
@@ -44,6 +46,7 @@ START_TEST(threads_that_count_together_lose_nothing)
 	pthread_t threads[THREADS];
 	unsigned numbers[THREADS];
 
+	ck_assert_int_eq(pthread_barrier_init(&everybody_is_here, NULL, THREADS), 0);
 	for (unsigned i = 0; i < THREADS; i++) {
 		numbers[i] = i;
 		thread_start(&threads[i], count, &numbers[i]);
@@ -53,6 +56,7 @@ START_TEST(threads_that_count_together_lose_nothing)
 	for (unsigned i = 0; i < PC_COUNTERS; i++)
 		ck_assert_uint_eq(pc_stats_sum(&stats, (enum pc_counter)i),
 				  (uint64_t)ROUNDS * (THREADS * i + THREADS * (THREADS - 1) / 2));
+	pthread_barrier_destroy(&everybody_is_here);
 }
 END_TEST
 
