@@ -89,8 +89,8 @@ int pc_reclaim_step(struct pcache *cache)
 		return ret;
 	}
 	/* order: the new generation is durable before anybody can take the segment (Q3) */
+	pc_stats_add(cache->stats, PC_COUNT_SEGMENTS_RECLAIMED, 1); /* before: who waited for the segment finds it counted */
 	pc_segment_release(cache->segments, victim);
-	pc_stats_add(cache->stats, PC_COUNT_SEGMENTS_RECLAIMED, 1);
 	pthread_mutex_lock(&cache->state_lock);
 	cache->oldest_seq = victim_seq + 1;
 	pthread_cond_broadcast(&cache->space);

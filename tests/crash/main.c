@@ -111,7 +111,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (arguments.tap && arguments.seeds > 1)
-		arguments.seeds = (uint64_t)((double)arguments.seeds * scale()) + 1;
+		arguments.seeds = 1 + (uint64_t)((double)(arguments.seeds - 1) * scale());
 	end = now_seconds() + arguments.seconds;
 	for (uint64_t i = 0; arguments.seeds != 0 ? i < arguments.seeds : now_seconds() < end; i++) {
 		explorer_run(arguments.first_seed + i, &arguments.options, &counts);
