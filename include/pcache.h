@@ -33,6 +33,8 @@
  * | -EBUSY | the cache is already open |
  * | -EROFS | opened read-only, or a file that cannot be written |
  * | -ENOSPC | no room for the cache file, or a write past the end of the backing |
+ * | -EBADF | the backing descriptor is not open for reading |
+ * | -E2BIG | #PCACHE_NOWAIT was given for a write that is longer than pcache_stats::max_atomic_bytes |
  * | -EAGAIN | #PCACHE_NOWAIT was given and the call would have to wait |
  * | -EIO | the media or the backing failed |
  * | -EOPNOTSUPP | not possible on this media or in this version |
@@ -171,7 +173,7 @@ struct pcache_config {
 	uint32_t dirty_age_ms;       /**< Write-back starts when data is dirty for this long. Default 5000 ms. */
 	uint32_t queue_depth;        /**< Writes to the backing in flight; 1..256. Default 32. */
 	uint32_t read_verify;        /**< enum pcache_verify, plus one (so that zero is the default, FIRST). */
-	uint32_t replay_threads;     /**< Threads that rebuild the index at open. Default: one per processor. */
+	uint32_t replay_threads;     /**< Threads that rebuild the index at open; 1..64. Default: one per processor. */
 };
 
 /**
@@ -240,7 +242,7 @@ void pcache_config_init(struct pcache_config *config);
  *                    library opens its own description of it where /proc allows. O_DIRECT is kept if it is set.
  * @param config      settings, or NULL for the defaults
  * @param[out] ret_cache  the handle; untouched on failure
- * @return 0, or -EINVAL, -ENOENT, -EEXIST, -EUCLEAN, -EBADMSG, -EPROTONOSUPPORT, -EMEDIUMTYPE, -EBUSY, -EROFS,
+ * @return 0, or -EINVAL, -EBADF, -ENOENT, -EEXIST, -EUCLEAN, -EBADMSG, -EPROTONOSUPPORT, -EMEDIUMTYPE, -EBUSY, -EROFS,
  *         -ENOSPC, -EFBIG (the process's file size limit), -EOPNOTSUPP, -ENOMEM, -EIO, or what open(2) or
  *         pthread_create(3) gave
  * @par Thread-safety
