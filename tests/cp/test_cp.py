@@ -574,7 +574,10 @@ def quiet_without_terminal():
 def bar_on_terminal():
     with place() as here:
         here.fill(MIB)
-        ours, theirs = pty.openpty()
+        try:
+            ours, theirs = pty.openpty()
+        except OSError as error:
+            raise tap.Skip("no terminals here") from error
         with subprocess.Popen(here.command(), stdin=subprocess.DEVNULL, stderr=theirs) as process:
             os.close(theirs)
             shown = b""
