@@ -15,7 +15,12 @@
  *      with a prepare, and that is where the capacity is raised to it. Alone in a leaf two extents a key are enough:
  *      whoever comes to join makes room for both.
  * (X4) live[segment] is the number of bytes that the extents find in that segment.
+ *      A key that comes alone (insert) makes its room on the spot: one that overlaps k extents adds k + 2 at most, since
+ *      each later one cuts it once more, and only at its two ends can it cut others.
  * (X5) An empty leaf that nobody prepares is freed.
+ * (X6) A look-up waits for memory three times, one after the other: bucket, head of the leaf, extent. The bucket
+ *      remembers how many extents its first leaf has, so that the last two can be fetched at once, and early. What is
+ *      fetched is not believed: only the lock makes it true.
  *
  * Lock: pc_bucket.lock (rank PC_RANK_LEAF). Nothing is called with it held but the allocator.
  */
@@ -53,7 +58,7 @@ struct pc_leaf {
 struct pc_bucket {
 	struct pc_lock lock; /* guards the chain and every leaf in it */
 
-	uint32_t padding;
+	uint32_t first_count; /* extents in the first leaf of the chain; a hint (X6) */
 	struct pc_leaf *leaves;
 };
 
@@ -133,6 +138,13 @@ static struct pc_leaf **find_leaf(struct pc_bucket *bucket, uint64_t number)
 	return link;
 }
 
+/* After a change to the leaf at *link (X6). */
+static void update_hint(struct pc_bucket *bucket, struct pc_leaf *const *link)
+{
+	if (link == &bucket->leaves)
+		bucket->first_count = *link == NULL ? 0 : (*link)->count;
+}
+
 static void count_memory(struct pc_index *index, int64_t bytes)
 {
 	atomic_fetch_add_explicit(&index->leaf_bytes, (uint64_t)bytes, memory_order_relaxed);
@@ -191,9 +203,9 @@ static uint32_t extent_end(const struct pc_extent *extent)
 }
 
 /* Where the extent would be if all of the leaf were covered evenly. */
-static uint32_t guess_extent(const struct pc_leaf *leaf, uint32_t off)
+static uint32_t guess_extent(uint32_t count, uint32_t off)
 {
-	return (uint32_t)((uint64_t)off * leaf->count / PC_LEAF_BYTES);
+	return (uint32_t)((uint64_t)off * count / PC_LEAF_BYTES);
 }
 
 /*
@@ -202,7 +214,7 @@ static uint32_t guess_extent(const struct pc_leaf *leaf, uint32_t off)
  */
 static uint32_t first_behind(const struct pc_leaf *leaf, uint32_t off)
 {
-	uint32_t guess = guess_extent(leaf, off);
+	uint32_t guess = guess_extent(leaf->count, off);
 	uint32_t low = 0;
 	uint32_t high = leaf->count;
 	uint32_t step = 1;
@@ -295,31 +307,21 @@ static uint32_t first_later(const struct pc_index *index, const struct pc_leaf *
 	return leaf->count;
 }
 
-/*
- * Enter `new` but for the bytes that a later extent has. Without a promise (replay) the leaf at *link has room for two
- * more, and room for each further piece is made on the way.
- */
-static int merge(struct pc_index *index, struct pc_leaf **link, const struct pc_extent *new, bool promised)
+/* Enter `new` but for the bytes that a later extent has. There is room for it (X3). */
+static void merge(struct pc_index *index, struct pc_leaf *leaf, const struct pc_extent *new)
 {
 	uint32_t from = (uint32_t)new->off;
 	uint32_t end = extent_end(new);
 
 	while (from < end) {
-		struct pc_leaf *leaf = *link;
 		uint32_t later = first_later(index, leaf, new, from, end);
 		uint32_t to = later == leaf->count ? end : (uint32_t)pc_max64(leaf->extents[later].off, from);
 		uint32_t next = later == leaf->count ? end : extent_end(&leaf->extents[later]);
 
-		if (from < to) {
-			int ret = promised ? 0 : reserve_extents(index, link, leaf->number, 2);
-
-			if (ret < 0)
-				return ret;
-			replace_range(index, *link, new, from, to);
-		}
+		if (from < to)
+			replace_range(index, leaf, new, from, to);
 		from = next;
 	}
-	return 0;
 }
 
 static struct pc_extent extent_of(const struct pc_mapping *mapping)
@@ -388,8 +390,6 @@ int pc_index_prepare(struct pc_index *index, uint64_t off, uint64_t len)
 		pc_lock_acquire(&bucket->lock);
 		link = find_leaf(bucket, number);
 		ret = promise_room(index, link, number, keys);
-		if (ret == 0)
-			__builtin_prefetch(&(*link)->extents[guess_extent(*link, (uint32_t)(at % PC_LEAF_BYTES))]);
 		pc_lock_release(&bucket->lock);
 		if (ret < 0) {
 			pc_index_unprepare(index, off, at - off);
@@ -414,6 +414,7 @@ void pc_index_unprepare(struct pc_index *index, uint64_t off, uint64_t len)
 		link = find_leaf(bucket, number);
 		(*link)->prepared -= keys_in(at, leaf_end);
 		trim_leaf(index, link);
+		update_hint(bucket, link);
 		pc_lock_release(&bucket->lock);
 		at = leaf_end;
 	}
@@ -428,10 +429,27 @@ void pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping)
 
 	pc_lock_acquire(&bucket->lock);
 	link = find_leaf(bucket, number);
-	(void)merge(index, link, &new, true); /* cannot fail: the room is promised (X3) */
+	merge(index, *link, &new);
 	(*link)->prepared--;
 	trim_leaf(index, link);
+	update_hint(bucket, link);
 	pc_lock_release(&bucket->lock);
+}
+
+/* Room for one key that was not prepared (X3). */
+static int make_room(struct pc_index *index, struct pc_leaf **link, uint64_t number, const struct pc_extent *new)
+{
+	const struct pc_leaf *leaf = *link;
+	uint32_t overlaps = 0;
+
+	if (leaf == NULL)
+		return reserve_extents(index, link, number, 2);
+	if (leaf->prepared != 0)
+		return reserve_extents(index, link, number, count_ends(leaf) + 2 * (leaf->prepared + 1) - leaf->count);
+	for (uint32_t i = first_behind(leaf, (uint32_t)new->off);
+	     i < leaf->count && leaf->extents[i].off < extent_end(new); i++)
+		overlaps++;
+	return reserve_extents(index, link, number, overlaps + 2);
 }
 
 int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping)
@@ -444,14 +462,37 @@ int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping)
 
 	pc_lock_acquire(&bucket->lock);
 	link = find_leaf(bucket, number);
-	ret = reserve_extents(index, link, number, 2);
-	if (ret == 0)
-		ret = merge(index, link, &new, false);
+	ret = make_room(index, link, number, &new);
+	if (pc_likely(ret == 0)) {
+		merge(index, *link, &new);
+		trim_leaf(index, link);
+		update_hint(bucket, link);
+	}
 	pc_lock_release(&bucket->lock);
 	return ret;
 }
 
 /* ---- looking up ---- */
+
+void pc_index_prefetch_bucket(const struct pc_index *index, uint64_t off)
+{
+	__builtin_prefetch(bucket_of(index, off / PC_LEAF_BYTES), 1);
+}
+
+/*
+ * Looks without the lock: a pointer that is old by now is as harmless as any other address, it is never followed. So
+ * hidden from TSan.
+ */
+__attribute__((no_sanitize("thread"))) void pc_index_prefetch_leaf(const struct pc_index *index, uint64_t off)
+{
+	const struct pc_bucket *bucket = bucket_of(index, off / PC_LEAF_BYTES);
+	uintptr_t leaf = (uintptr_t)__atomic_load_n(&bucket->leaves, __ATOMIC_RELAXED);
+	uint32_t count = __atomic_load_n(&bucket->first_count, __ATOMIC_RELAXED);
+	size_t extent = guess_extent(count, (uint32_t)(off % PC_LEAF_BYTES));
+
+	__builtin_prefetch((const void *)leaf, 1);
+	__builtin_prefetch((const void *)(leaf + offsetof(struct pc_leaf, extents) + extent * sizeof(struct pc_extent)), 1);
+}
 
 static struct pc_piece piece_of(const struct pc_index *index, const struct pc_extent *extent, uint64_t leaf_off,
 				uint32_t from, uint32_t to)
@@ -487,6 +528,7 @@ unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, str
 	const struct pc_leaf *leaf;
 	unsigned count = 0;
 
+	pc_index_prefetch_leaf(index, off);
 	pc_lock_acquire(&bucket->lock);
 	leaf = *find_leaf(bucket, number);
 	for (uint32_t i = leaf == NULL ? 0 : first_behind(leaf, from); from < end && count < max; count++) {
@@ -557,6 +599,7 @@ void pc_index_drop(struct pc_index *index, uint32_t segment, uint64_t off, uint3
 	if (*link != NULL) {
 		drop_from_leaf(index, *link, segment, from, from + len);
 		trim_leaf(index, link);
+		update_hint(bucket, link);
 	}
 	pc_lock_release(&bucket->lock);
 }
@@ -574,6 +617,7 @@ void pc_index_drop_segment(struct pc_index *index, uint32_t segment)
 
 			drop_from_leaf(index, leaf, segment, 0, PC_LEAF_BYTES);
 			trim_leaf(index, link);
+			update_hint(bucket, link);
 			if (*link != NULL && (*link)->number == number)
 				link = &(*link)->next;
 		}

@@ -39,6 +39,13 @@ int pc_index_new(const struct pc_segment_ref *refs, uint32_t segment_count, uint
 void pc_index_delete(struct pc_index *index);
 
 /*
+ * Hints: the range at `off` will soon be looked up or entered. The first brings its bucket near, the second what hangs on
+ * it, best called when the first has had time. No lock, nothing is changed.
+ */
+void pc_index_prefetch_bucket(const struct pc_index *index, uint64_t off);
+void pc_index_prefetch_leaf(const struct pc_index *index, uint64_t off);
+
+/*
  * Take all memory that publishing the keys of this range will need. Balanced by one pc_index_publish() for each key
  * (the range cut at multiples of PC_INDEX_KEY_MAX), or by pc_index_unprepare() of the range. -ENOMEM: nothing taken.
  */
@@ -48,7 +55,10 @@ void pc_index_unprepare(struct pc_index *index, uint64_t off, uint64_t len);
 /* Enter a prepared key. Bytes for which a later position is already known keep it. Never fails. */
 void pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping);
 
-/* Enter a key that was not prepared, in any order: replay. -ENOMEM. */
+/*
+ * Enter a key that was not prepared, in any order: a write of one key, or replay. Bytes for which a later position is
+ * already known keep it. -ENOMEM: nothing is entered.
+ */
 int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping);
 
 /*

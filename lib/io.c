@@ -11,9 +11,14 @@
  *   5. publish    in the index
  *   6. count      the lines as done
  *
+ * A key set of one key skips the first step: its place in the index is fetched into the processor's caches while the data
+ * is copied, and room for it is made when it is entered.
+ *
  * (W1) Nothing is published before it is durable (byte, cache line): a reader never sees what a power cut could take.
- * (W2) Nothing can fail between reserve and count but the media itself; then the lines are voided and counted all the
- *      same, so that nobody waits for them.
+ * (W2) Between reserve and count only the media can fail, or the memory for a single key. Then the lines are voided,
+ *      durably, before the caller hears of it, and counted all the same, so that nobody waits for them. Until then a power
+ *      cut may bring the write back: nobody was told that it failed. Key sets of several keys are prepared, because the
+ *      first key could not be taken back when there is no room for the second.
  * (W3) Nobody waits for space with memory prepared or room reserved.
  * (R1) A read copies without a lock and believes the bytes only if the segment's generation has not moved since the
  *      look-up.
@@ -90,6 +95,7 @@ static int store_kset(struct pcache *cache, const struct pc_segment *segment, co
 	uint32_t data_off = PCM_SEGMENT_HEADER + reservation->unit * PCM_UNIT;
 	int ret;
 
+	pc_index_prefetch_leaf(cache->index, plan->keys[0].off);
 	for (uint32_t i = 0; i < plan->count; i++) {
 		plan->keys[i].data_off += data_off;
 		ret = copy_data(cache, segment, &plan->keys[i], source);
@@ -105,34 +111,61 @@ static int store_kset(struct pcache *cache, const struct pc_segment *segment, co
 	return pc_media_drain(cache->media);
 }
 
-/* (W2) The media failed on us. What can be stored of the VOIDs is; without them the segment is never sealed. */
-static void void_reservation(struct pcache *cache, const struct pc_segment *segment,
+/* (W2) On a media that failed, what can be stored of the VOIDs is; such a segment is never sealed. */
+static int void_reservation(struct pcache *cache, const struct pc_segment *segment,
 			     const struct pc_reservation *reservation)
 {
+	int ret = 0;
+
 	for (uint32_t i = 0; i < reservation->lines; i++) {
 		const struct pc_kset kset = { .seq = segment->seq, .durable_below = reservation->durable_below, .is_void = true };
 		uint8_t line[PCM_LINE];
+		int copied;
 
 		pc_kset_encode(segment->kset_seed, reservation->line + i, &kset, NULL, line);
-		(void)copy_lines(cache, segment, reservation->line + i, line, 1); /* failed already: see above */
+		copied = copy_lines(cache, segment, reservation->line + i, line, 1);
+		ret = ret < 0 ? ret : copied;
 	}
-	(void)pc_media_drain(cache->media);
+	if (ret < 0)
+		return ret;
+	return pc_media_sync(cache->media); /* order: durable before the caller hears that the write failed (W2) */
 }
 
-static void publish(struct pcache *cache, const struct pc_reservation *reservation, const struct write_plan *plan)
+static struct pc_mapping mapping_of(const struct pc_reservation *reservation, const struct write_plan *plan, uint32_t i)
 {
-	for (uint32_t i = 0; i < plan->count; i++) {
-		const struct pc_mapping mapping = {
-			.off = plan->keys[i].off,
-			.len = plan->keys[i].len,
-			.segment = reservation->segment,
-			.data_off = plan->keys[i].data_off,
-			.slot = 2 * reservation->line + 1 + i,
-			.verified = true,
-		};
+	return (struct pc_mapping){
+		.off = plan->keys[i].off,
+		.len = plan->keys[i].len,
+		.segment = reservation->segment,
+		.data_off = plan->keys[i].data_off,
+		.slot = 2 * reservation->line + 1 + i,
+		.verified = true,
+	};
+}
 
+/* -ENOMEM: only for a single key, which was not prepared (W2). */
+static int publish(struct pcache *cache, const struct pc_reservation *reservation, const struct write_plan *plan)
+{
+	struct pc_mapping mapping = mapping_of(reservation, plan, 0);
+
+	if (plan->count == 1)
+		return pc_index_insert(cache->index, &mapping);
+	for (uint32_t i = 0; i < plan->count; i++) {
+		mapping = mapping_of(reservation, plan, i);
 		pc_index_publish(cache->index, &mapping);
 	}
+	return 0;
+}
+
+static int prepare(struct pcache *cache, const struct write_plan *plan, uint64_t off, size_t len)
+{
+	return plan->count == 1 ? 0 : pc_index_prepare(cache->index, off, len);
+}
+
+static void unprepare(struct pcache *cache, const struct write_plan *plan, uint64_t off, size_t len)
+{
+	if (plan->count > 1)
+		pc_index_unprepare(cache->index, off, len);
 }
 
 /* Prepared memory and reserved room, or neither (W3). */
@@ -141,14 +174,14 @@ static int prepare_and_reserve(struct pcache *cache, const struct write_plan *pl
 {
 	for (;;) {
 		uint64_t room;
-		int ret = pc_index_prepare(cache->index, off, len);
+		int ret = prepare(cache, plan, off, len);
 
 		if (ret < 0)
 			return ret;
 		if (pc_likely(pc_stream_reserve(&cache->write, pc_kset_lines(plan->count), plan->units, ret_reservation,
 						&room)))
 			return 0;
-		pc_index_unprepare(cache->index, off, len);
+		unprepare(cache, plan, off, len);
 		ret = pc_rotate(cache, room, nowait);
 		if (ret < 0)
 			return ret;
@@ -165,6 +198,7 @@ static int write_atomic(struct pcache *cache, const uint8_t *buf, size_t len, ui
 	uint32_t sealed_lines;
 	int ret;
 
+	pc_index_prefetch_bucket(cache->index, off);
 	plan_write(&plan, off, len);
 	ret = prepare_and_reserve(cache, &plan, off, len, nowait, &reservation);
 	if (ret < 0)
@@ -172,12 +206,14 @@ static int write_atomic(struct pcache *cache, const uint8_t *buf, size_t len, ui
 	segment = pc_segment_at(cache->segments, reservation.segment);
 	seq = segment->seq;
 	ret = store_kset(cache, segment, &reservation, &plan, buf);
-	if (pc_likely(ret == 0)) {
-		publish(cache, &reservation, &plan);
-	} else {
+	if (pc_unlikely(ret < 0)) {
 		ret = pc_cache_fail_media(cache, ret);
-		void_reservation(cache, segment, &reservation);
-		pc_index_unprepare(cache->index, off, len);
+		(void)void_reservation(cache, segment, &reservation);
+		unprepare(cache, &plan, off, len);
+	} else {
+		ret = publish(cache, &reservation, &plan);
+		if (pc_unlikely(ret < 0 && void_reservation(cache, segment, &reservation) < 0))
+			ret = pc_cache_fail_media(cache, -EIO);
 	}
 	if (pc_stream_commit(&cache->write, &reservation, &sealed_lines)) {
 		int sealed = pc_rotate_seal(cache, reservation.segment, seq, sealed_lines);
@@ -358,6 +394,7 @@ ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, un
 {
 	size_t done = 0;
 
+	pc_index_prefetch_bucket(cache->index, off);
 	while (done < len) {
 		ssize_t ret = read_some(cache, (uint8_t *)buf + done, len - done, off + done,
 					(flags & PCACHE_NOWAIT) != 0);

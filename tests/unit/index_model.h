@@ -208,6 +208,13 @@ static inline void publish(uint32_t key)
 	model_enter(model, key);
 }
 
+/* Without a promise. */
+static inline void insert(uint32_t key)
+{
+	EXPECT(pc_index_insert(model->index, &model->keys[key]) == 0);
+	model_enter(model, key);
+}
+
 static inline uint32_t write_key(uint32_t segment, uint64_t off, uint32_t len)
 {
 	uint32_t key = key_in(segment, off, len);
