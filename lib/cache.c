@@ -255,6 +255,8 @@ static int finish(struct pcache *cache)
 		ret = pc_rotate_close(cache);
 	if (ret == 0)
 		ret = pc_recover_mark_clean(cache);
+	if (ret < 0)
+		ret = pc_cache_fail_media(cache, ret);
 	pc_cache_report_failure(cache);
 	return ret;
 }

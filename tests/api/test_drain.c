@@ -3,8 +3,9 @@
  * test_drain.c - write-back: asked for, cancelled, forced by a full cache, and stopped by a backing that fails.
  *
  * Goal: after a drain the backing is the model, byte for byte; a full cache always ends, in space or in an error; a
- * failing backing loses nothing and is forgiven when it is back. Method: the failure is real: RLIMIT_FSIZE below the
- * backing's size makes the kernel refuse its upper half with EFBIG (the cache file is smaller than the limit).
+ * failing backing loses nothing and is forgiven when it is back; a failing media is final, and all that it holds goes
+ * to the backing. Method: the failure is real: RLIMIT_FSIZE below the backing's size makes the kernel refuse its upper
+ * half with EFBIG (the cache file is smaller than the limit), and below the cache's size that of the cache file.
  */
 #include "fixture.h"
 
@@ -408,6 +409,91 @@ START_TEST(failing_backing_ends_every_waiting_writer)
 }
 END_TEST
 
+/* ---- a media that fails ---- */
+
+/* Stores of page granularity are writes to the cache file: the kernel refuses those behind a limit. */
+static bool media_can_fail(void)
+{
+	if (!media_is_slow())
+		fprintf(stderr, "# left out: only on page granularity the media can be made to fail from outside\n");
+	return media_is_slow();
+}
+
+/* What is written stays in the first quarter of the backing, which the limit does not touch. */
+#define BELOW_LIMIT (CACHE_SMALL / 4)
+
+static void write_until_media_fails(struct fixture *fx)
+{
+	uint8_t block[4096];
+	ssize_t ret = sizeof(block);
+
+	limit_file_size(CACHE_SMALL / 2);
+	for (unsigned i = 0; ret == sizeof(block); i++) {
+		uint64_t off = test_random_below(&fx->random, BELOW_LIMIT / sizeof(block)) * sizeof(block);
+
+		ck_assert_msg(i < 4096, "the media took more than it has");
+		test_random_fill(&fx->random, block, sizeof(block));
+		ret = pcache_write(fx->cache, block, sizeof(block), off, 0);
+		if (ret == sizeof(block))
+			memcpy(fx->model + off, block, sizeof(block));
+	}
+	ck_assert_int_eq(ret, -EIO);
+}
+
+START_TEST(failing_media_is_final_and_what_it_holds_goes_to_the_backing)
+{
+	struct fixture *fx = fixture_make(2 * MIB, CACHE_SMALL, SEGMENT_SMALL);
+
+	if (media_can_fail()) {
+		fixture_keep_dirty(fx);
+		fixture_open(fx, PCACHE_OPEN_CREATE);
+		write_until_media_fails(fx);
+		limit_file_size(0);
+		ck_assert_int_eq(pcache_write(fx->cache, fx->model, 4096, 0, 0), -EIO);
+		ck_assert_int_eq(pcache_flush(fx->cache, 0), -EIO);
+		ck_assert_uint_eq(fixture_stats(fx).state, PCACHE_STATE_FAILED);
+		ck_assert_uint_gt(fixture_stats(fx).dirty_log_bytes, 0);
+		fixture_check_all(fx);
+		for (unsigned i = 0; i < 2; i++) {
+			ck_assert_int_eq(pcache_drain(fx->cache, NULL, NULL, 0), -EIO);
+			fixture_check_backing(fx);
+		}
+		ck_assert_uint_eq(fixture_stats(fx).dirty_log_bytes, 0);
+		ck_assert_int_eq(pcache_close(fx->cache, PCACHE_CLOSE_DRAIN), -EIO);
+		fx->cache = NULL;
+	}
+	fixture_free(fx);
+}
+END_TEST
+
+START_TEST(failing_media_ends_every_writer_drain_and_close)
+{
+	struct fixture *fx = fixture_make(2 * MIB, CACHE_SMALL, SEGMENT_SMALL);
+	struct writer writers[WRITERS] = { 0 };
+
+	if (media_can_fail()) {
+		fixture_open(fx, PCACHE_OPEN_CREATE);
+		limit_file_size(CACHE_SMALL / 2);
+		for (unsigned i = 0; i < WRITERS; i++) {
+			writers[i].fx = fx;
+			writers[i].bytes = BELOW_LIMIT;
+			writers[i].random = test_random_make(i);
+			ck_assert_int_eq(pthread_create(&writers[i].thread, NULL, write_until_told, &writers[i]), 0);
+		}
+		for (unsigned i = 0; i < WRITERS; i++) {
+			pthread_join(writers[i].thread, NULL);
+			ck_assert_msg(!writers[i].verdict.failed, "%s", writers[i].verdict.message);
+		}
+		ck_assert_uint_eq(fixture_stats(fx).state, PCACHE_STATE_FAILED);
+		ck_assert_int_eq(pcache_drain(fx->cache, NULL, NULL, 0), -EIO);
+		limit_file_size(0);
+		ck_assert_int_eq(pcache_close(fx->cache, PCACHE_CLOSE_DRAIN), -EIO);
+		fx->cache = NULL;
+	}
+	fixture_free(fx);
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *suite = suite_create("drain");
@@ -428,6 +514,8 @@ static Suite *make_suite(void)
 	tcase_add_test(tests, failing_backing_refuses_writers_and_loses_nothing);
 	tcase_add_test(tests, failing_backing_leaves_dirty_data_for_the_next_open);
 	tcase_add_test(tests, failing_backing_ends_every_waiting_writer);
+	tcase_add_test(tests, failing_media_is_final_and_what_it_holds_goes_to_the_backing);
+	tcase_add_test(tests, failing_media_ends_every_writer_drain_and_close);
 	return suite;
 }
 

@@ -56,11 +56,16 @@ static inline void encode(uint32_t line, const struct pc_kset *kset, const struc
 	put(line, ascending, pc_kset_lines(kset->count));
 }
 
+/* Of what is not valid nothing goes out. */
 static inline bool is_valid(uint32_t line)
 {
-	struct pc_kset kset;
+	static const struct pc_kset untouched = { .seq = ~SEQ, .count = 0xabcd, .lines = 0xef };
+	struct pc_kset kset = untouched;
 
-	return pc_kset_decode(&scope, &lines, line, &kset);
+	if (pc_kset_decode(&scope, &lines, line, &kset))
+		return true;
+	EXPECT(kset.seq == untouched.seq && kset.count == untouched.count && kset.lines == untouched.lines);
+	return false;
 }
 
 /* A key that is within all bounds at any line of the buffer. */

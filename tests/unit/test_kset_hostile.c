@@ -146,6 +146,8 @@ START_TEST(key_with_impossible_length_is_invalid)
 	for (unsigned i = 0; i < PC_ARRAY_SIZE(lengths); i++) {
 		key = key_on_backing(0, lengths[i]);
 		refuse_key(&key);
+		key = key_on_backing(4096, lengths[i]); /* 0 bytes before 0 would pass a boundary */
+		refuse_key(&key);
 		key = key_on_backing(0, 4096);
 		key.stored_len = lengths[i];
 		refuse_key(&key);

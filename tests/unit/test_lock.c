@@ -4,8 +4,10 @@
  *
  * Method: threads change a plain variable under the lock. For the sleeping path the lock is held until the kernel says
  * that the waiters sleep; nothing depends on how long that takes. A waiter that is never woken ends in Check's timeout.
+ * Where two threads would have to meet within a few instructions, single_step.h makes them.
  */
 #include "lock.h"
+#include "single_step.h"
 #include "support.h"
 
 #include <limits.h>
@@ -38,6 +40,53 @@ START_TEST(lock_taken_and_released_by_one_thread_never_waits)
 	}
 }
 END_TEST
+
+/* ---- another one at every instruction ---- */
+
+#define HOLD_STEPS  100u /* the other one leaves while we still spin */
+#define STEPS_MAX   5000u
+
+static volatile bool other_has_it;
+static volatile bool other_is_gone;
+static volatile bool we_have_it;
+static volatile bool both_have_it;
+
+static void other_takes_and_leaves(void)
+{
+	uint32_t state = 0;
+
+	if (!other_has_it) {
+		other_has_it = atomic_compare_exchange_strong(&lock.state, &state, 1);
+		single_step.at += other_has_it ? HOLD_STEPS : 0;
+	} else {
+		both_have_it = we_have_it;
+		pc_lock_release(&lock);
+		other_is_gone = true;
+	}
+}
+
+START_TEST(acquire_while_another_takes_the_lock_waits_for_it)
+{
+	bool was_interrupted = single_step_works();
+
+	for (unsigned nth = 1; was_interrupted; nth++) {
+		setup();
+		other_has_it = other_is_gone = we_have_it = both_have_it = false;
+		single_step_begin(nth, other_takes_and_leaves);
+		pc_lock_acquire(&lock);
+		we_have_it = true;
+		while (other_has_it && !other_is_gone)
+			;
+		we_have_it = false;
+		pc_lock_release(&lock);
+		was_interrupted = single_step_end();
+		ck_assert_msg(!both_have_it, "step %u: two holders at once", nth);
+		EXPECT(nth < STEPS_MAX);
+	}
+}
+END_TEST
+
+/* ---- threads ---- */
 
 struct worker {
 	pthread_t thread;
@@ -193,6 +242,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, NULL);
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, lock_taken_and_released_by_one_thread_never_waits);
+	tcase_add_test(tcase, acquire_while_another_takes_the_lock_waits_for_it);
 	tcase_add_loop_test(tcase, lock_under_contention_has_one_holder, 0, 2);
 	tcase_add_test(tcase, waiter_that_sleeps_is_woken_by_release);
 	tcase_add_test(tcase, waiters_that_sleep_are_all_woken_in_the_end);

@@ -337,6 +337,7 @@ START_TEST(new_without_memory_fails_and_leaks_nothing)
 		if (!failing_memory_disarm())
 			break;
 		ck_assert_int_eq(ret, -ENOMEM);
+		ck_assert_int_eq(failing_memory_held(), 0);
 		ck_assert_ptr_null(found);
 	}
 	ck_assert_int_eq(ret, 0);
