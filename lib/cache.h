@@ -151,6 +151,7 @@ struct pc_replayed {
 	uint32_t lines;  /* used */
 	uint32_t units;
 	uint32_t known;  /* lines under this one were known to be durable */
+	uint32_t said;   /* the same, as said by what is not voided */
 	uint32_t *voids; /* lines to be voided */
 	uint32_t void_count;
 };

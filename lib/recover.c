@@ -15,6 +15,9 @@
  * (V4) Recovery can itself be interrupted anywhere and starts again with the same result.
  * (V5) Open needs no free segment.
  * (V6) The superblock is stored last at create: a file with a valid one is complete.
+ * (V7) What is known to be durable in a segment (`durable_below`) stays known. Where only key sets that are going to be
+ *      voided say so, a line of its own says it first, durably: the store of a VOID over a key set can be torn, and then
+ *      neither says anything.
  */
 #include "cache.h"
 
@@ -93,7 +96,7 @@ static int build_state(struct pcache *cache, const struct pc_segments_layout *la
 	if (ret == 0)
 		ret = pc_index_new(cache->segments->refs, layout->segment_count, capacity, &cache->index);
 	if (ret == 0)
-		ret = pc_stream_init(&cache->write, layout->segment_count, cache->segments->room, commit_is_durable);
+		ret = pc_stream_init(&cache->write, layout->segment_count, cache->segments->room - 1, commit_is_durable); /* V7 */
 	return ret;
 }
 
@@ -418,28 +421,46 @@ static int repair_slots(struct pcache *cache)
 	return ret < 0 ? ret : pc_media_sync(cache->media);
 }
 
-static int store_voids(struct pcache *cache, const struct pc_replayed *item)
+static int store_void(struct pcache *cache, const struct pc_replayed *item, uint32_t line)
 {
 	const struct pc_segment *segment = pc_segment_at(cache->segments, item->segment);
+	uint64_t off = segment->off + pc_line_off(cache->segments->segment_bytes, line);
+	const struct pc_kset kset = {
+		.seq = segment->seq,
+		.durable_below = (uint32_t)pc_min64(item->known, line), /* the mark survives what it was found in */
+		.is_void = true,
+	};
+	uint8_t bytes[PCM_LINE];
 
-	for (uint32_t i = 0; i < item->void_count; i++) {
-		uint32_t line = item->voids[i];
-		uint64_t off = segment->off + pc_line_off(cache->segments->segment_bytes, line);
-		const struct pc_kset kset = {
-			.seq = segment->seq,
-			.durable_below = (uint32_t)pc_min64(item->known, line), /* the mark survives what it was found in */
-			.is_void = true,
-		};
-		uint8_t bytes[PCM_LINE];
-		int ret;
+	pc_kset_encode(segment->kset_seed, line, &kset, NULL, bytes);
+	return pc_media_copy(cache->media, off, bytes, sizeof(bytes), PC_COPY_CACHED);
+}
 
-		pc_kset_encode(segment->kset_seed, line, &kset, NULL, bytes);
-		ret = pc_media_copy(cache->media, off, bytes, sizeof(bytes), PC_COPY_CACHED);
-		if (ret < 0)
-			return ret;
-	}
+/* (V7) The last line that there is room for is kept free by the stream; a forged segment may have none. */
+static int save_mark(struct pcache *cache, struct pc_replayed *item)
+{
+	uint64_t off = pc_line_off(cache->segments->segment_bytes, item->lines);
+	int ret;
+
+	if (item->known <= item->said || item->lines + item->units >= cache->segments->room)
+		return 0;
+	ret = store_void(cache, item, item->lines);
+	if (ret == 0)
+		ret = pc_media_flush(cache->media, pc_segment_at(cache->segments, item->segment)->off + off, PCM_LINE);
+	if (ret < 0)
+		return ret;
+	item->lines++;
+	return pc_media_sync(cache->media); /* order: before the key sets that say it are overwritten (V7) */
+}
+
+static int store_voids(struct pcache *cache, struct pc_replayed *item)
+{
+	int ret = save_mark(cache, item);
+
+	for (uint32_t i = 0; i < item->void_count && ret == 0; i++)
+		ret = store_void(cache, item, item->voids[i]);
 	cache->replay_voided += item->void_count;
-	return 0;
+	return ret;
 }
 
 static int flush_segment(struct pcache *cache, const struct pc_replayed *item)
@@ -454,12 +475,12 @@ static int flush_segment(struct pcache *cache, const struct pc_replayed *item)
 }
 
 /* Rejected lines voided, survivors flushed, one fence, then the seals (V1, V3). Read-only: the flush alone. */
-static int persist_unsealed(struct pcache *cache, const struct pc_chain *chain)
+static int persist_unsealed(struct pcache *cache, struct pc_chain *chain)
 {
 	int ret = 0;
 
 	for (uint32_t i = 0; i < chain->count && ret == 0; i++) {
-		const struct pc_replayed *item = &chain->items[i];
+		struct pc_replayed *item = &chain->items[i];
 
 		if (pc_segment_at(cache->segments, item->segment)->state == PC_SEGMENT_SEALED)
 			continue;
@@ -479,7 +500,7 @@ static int persist_unsealed(struct pcache *cache, const struct pc_chain *chain)
 	return ret;
 }
 
-static int persist(struct pcache *cache, const struct pc_chain *chain, uint32_t unlinked)
+static int persist(struct pcache *cache, struct pc_chain *chain, uint32_t unlinked)
 {
 	int ret;
 

@@ -176,6 +176,7 @@ static int scan_unsealed(struct scan *scan)
 	uint32_t line = 0;
 	int ret = 0;
 
+	scan->found->said = scan->found->known; /* by the tails */
 	find_end(scan, scan->replay->cache->segments->room);
 	if (scan->found->known > scan->found->lines)
 		return corrupt(scan, scan->found->lines, "lines that were durable are missing");
@@ -183,7 +184,11 @@ static int scan_unsealed(struct scan *scan)
 		struct pc_kset kset;
 
 		if (pc_kset_decode(&scan->scope, &scan->lines, line, &kset)) {
+			uint32_t voids = scan->found->void_count;
+
 			ret = judge_kset(scan, line, &kset);
+			if (scan->found->void_count == voids)
+				scan->found->said = (uint32_t)pc_max64(scan->found->said, kset.durable_below);
 			line += kset.lines;
 		} else if (line < scan->found->known) {
 			ret = corrupt(scan, line, "a line that was durable does not match its checksum"); /* (E3) */

@@ -1,37 +1,66 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * volume.c - stamps and the prefix rule. Number 0 is the backing as it was: zeroes.
+ * volume.c - stamps, histories of cells, and the two rules. Number 0 is the backing as it was: zeroes.
  */
 #include "volume.h"
+
+#include "random.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define CELL_WORDS (CELL_BYTES / 8)
 
-static uint64_t mix(uint64_t value)
+static void *grow(void *memory, size_t bytes)
 {
-	value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9ull; /* splitmix64, Steele et al., OOPSLA 2014 */
-	value = (value ^ value >> 27) * 0x94d049bb133111ebull;
-	return value ^ value >> 31;
+	memory = realloc(memory, bytes);
+	if (memory == NULL)
+		abort();
+	return memory;
 }
 
-static void stamp(uint32_t number, uint32_t cell, uint64_t *words)
+/* Word 0 is the number, the others follow from it and the cell. */
+static inline uint64_t stamp_word(uint64_t base, unsigned word)
 {
-	if (number == 0) {
-		memset(words, 0, CELL_BYTES);
-		return;
-	}
-	words[0] = number;
-	for (uint64_t i = 1; i < CELL_WORDS; i++)
-		words[i] = mix((uint64_t)number << 32 ^ (uint64_t)cell << 8 ^ i);
+	return (base + word) * 0x9e3779b97f4a7c15ull;
+}
+
+static inline uint64_t stamp_base(uint32_t number, uint32_t cell)
+{
+	return prng_mix((uint64_t)number << 32 | cell);
+}
+
+static void stamp(uint32_t number, uint32_t cell, uint8_t *bytes)
+{
+	uint64_t words[CELL_WORDS] = { number };
+	uint64_t base = stamp_base(number, cell);
+
+	for (unsigned i = 1; i < CELL_WORDS; i++)
+		words[i] = stamp_word(base, i);
+	memcpy(bytes, words, sizeof(words));
+}
+
+static bool stamp_is_whole(const struct volume *volume, const uint64_t words[CELL_WORDS], uint32_t cell)
+{
+	uint8_t *verified = volume->verified + (size_t)cell * CELL_BYTES;
+	uint64_t base = stamp_base((uint32_t)words[0], cell);
+	uint64_t wrong = words[0] >> 32;
+
+	if (memcmp(verified, words, CELL_BYTES) == 0)
+		return true;
+	for (unsigned i = 1; i < CELL_WORDS; i++)
+		wrong |= words[i] ^ (words[0] == 0 ? 0 : stamp_word(base, i));
+	if (wrong == 0)
+		memcpy(verified, words, CELL_BYTES);
+	return wrong == 0;
 }
 
 void volume_init(struct volume *volume, uint64_t bytes)
 {
 	*volume = (struct volume){ .bytes = bytes, .cells = (uint32_t)(bytes / CELL_BYTES) };
 	volume->history = calloc(volume->cells, sizeof(*volume->history));
-	if (volume->history == NULL)
+	volume->verified = calloc(1, bytes);
+	if (volume->history == NULL || volume->verified == NULL)
 		abort();
 }
 
@@ -41,148 +70,233 @@ void volume_free(struct volume *volume)
 		free(volume->history[cell].writes);
 	free(volume->history);
 	free(volume->writes);
-	volume->history = NULL;
+	free(volume->shown);
+	free(volume->verified);
 }
 
-static void remember(struct cell_history *history, uint32_t number)
-{
-	if (history->count == history->room) {
-		history->room = history->room * 2 + 4;
-		history->writes = realloc(history->writes, history->room * sizeof(*history->writes));
-		if (history->writes == NULL)
-			abort();
-	}
-	history->writes[history->count++] = number;
-}
-
-static void remember_extent(struct volume *volume, uint32_t number, uint32_t first, uint32_t cells)
+static void remember_write(struct volume *volume, uint32_t number, uint32_t first, uint32_t cells)
 {
 	if (number >= volume->writes_room) {
-		volume->writes_room = volume->writes_room * 2 + 64;
-		volume->writes = realloc(volume->writes, volume->writes_room * sizeof(*volume->writes));
-		if (volume->writes == NULL)
-			abort();
+		uint32_t room = volume->writes_room * 2 + 64;
+
+		volume->writes = grow(volume->writes, room * sizeof(*volume->writes));
+		volume->shown = grow(volume->shown, room * sizeof(*volume->shown));
+		memset(volume->shown + volume->writes_room, 0, (room - volume->writes_room) * sizeof(*volume->shown));
+		volume->writes_room = room;
 	}
-	volume->writes[number] = (struct write_extent){ .first = first, .cells = cells };
+	volume->writes[number] = (struct volume_write){ .first = first, .cells = cells };
 }
 
-uint32_t volume_begin(struct volume *volume, uint64_t off, uint64_t len, uint8_t *buf)
+uint32_t volume_issue(struct volume *volume, uint64_t off, uint64_t len, uint8_t *buf)
 {
 	uint32_t number = ++volume->issued;
 	uint32_t first = (uint32_t)(off / CELL_BYTES);
+	uint32_t cells = (uint32_t)(len / CELL_BYTES);
 
-	remember_extent(volume, number, first, (uint32_t)(len / CELL_BYTES));
-	for (uint32_t i = 0; i < len / CELL_BYTES; i++) {
-		uint64_t words[CELL_WORDS];
-
-		stamp(number, first + i, words);
-		memcpy(buf + (size_t)i * CELL_BYTES, words, CELL_BYTES);
-		remember(&volume->history[first + i], number);
-	}
+	remember_write(volume, number, first, cells);
+	for (uint32_t i = 0; i < cells; i++)
+		stamp(number, first + i, buf + (size_t)i * CELL_BYTES);
 	return number;
 }
 
-/* The write after `number` to this cell; 0 if there was none. False: no such write to this cell. */
-static bool next_write(const struct cell_history *history, uint32_t number, uint32_t *ret_next)
+static void insert(const struct volume *volume, struct cell_history *history, uint32_t number)
 {
-	uint32_t i = 0;
+	uint32_t at = history->count;
 
-	while (i < history->count && history->writes[i] < number)
-		i++;
-	if (number != 0) {
-		if (i == history->count || history->writes[i] != number)
-			return false;
-		i++;
+	if (history->count == history->room) {
+		history->room = history->room * 2 + 4;
+		history->writes = grow(history->writes, history->room * sizeof(*history->writes));
 	}
-	*ret_next = i < history->count ? history->writes[i] : 0;
-	return true;
+	for (; at > 0 && volume->writes[history->writes[at - 1]].pos > volume->writes[number].pos; at--)
+		history->writes[at] = history->writes[at - 1];
+	history->writes[at] = number;
+	history->count++;
 }
 
-/* The number of the write that a cell names, and the one after it there. */
-static bool read_cell(const struct volume *volume, const uint8_t *image, uint32_t cell, struct verdict *verdict,
-		      uint32_t *ret_next)
+void volume_place(struct volume *volume, uint32_t number, uint64_t pos)
 {
-	uint64_t read[CELL_WORDS];
-	uint64_t expected[CELL_WORDS];
+	struct volume_write *write = &volume->writes[number];
 
-	memcpy(read, image + (size_t)cell * CELL_BYTES, CELL_BYTES);
-	verdict->cell = cell;
-	verdict->number = (uint32_t)read[0];
-	verdict->why = "garbage";
-	stamp(verdict->number, cell, expected);
-	return memcmp(read, expected, CELL_BYTES) == 0 &&
-	       next_write(&volume->history[cell], verdict->number, ret_next);
+	write->pos = pos;
+	for (uint32_t i = 0; i < write->cells; i++)
+		insert(volume, &volume->history[write->first + i], number);
+	if (pos > volume->newest)
+		volume->newest = pos;
 }
 
-static bool judge_cell(const struct volume *volume, const uint8_t *image, uint32_t cell, struct verdict *verdict)
+void volume_forget(struct volume *volume, uint32_t number)
 {
-	uint32_t next;
+	struct volume_write *write = &volume->writes[number];
 
-	if (!read_cell(volume, image, cell, verdict, &next))
+	for (uint32_t i = 0; i < write->cells && write->pos != 0; i++) {
+		struct cell_history *history = &volume->history[write->first + i];
+		uint32_t kept = 0;
+
+		for (uint32_t j = 0; j < history->count; j++)
+			if (history->writes[j] != number)
+				history->writes[kept++] = history->writes[j];
+		history->count = kept;
+	}
+	write->pos = 0;
+	write->required_since = 0;
+}
+
+void volume_require(struct volume *volume, uint32_t number)
+{
+	volume->writes[number].required_since = ++volume->promises;
+}
+
+void volume_require_all(struct volume *volume)
+{
+	if (volume->promised == volume->newest)
+		return;
+	volume->promised = volume->newest;
+	volume->promises++;
+}
+
+uint32_t volume_number(const uint8_t *image, uint32_t cell)
+{
+	uint64_t word;
+
+	memcpy(&word, image + (size_t)cell * CELL_BYTES, sizeof(word));
+	return (uint32_t)word;
+}
+
+/* ---- the judge ---- */
+
+struct trial {
+	struct volume *volume;
+	const uint8_t *image;
+	const struct volume_question *question;
+	struct verdict verdict;
+};
+
+/* What a cell shows, and which of the writes to it come later: history->writes[*ret_later] and on. */
+static bool read_cell(struct trial *trial, uint32_t cell, uint32_t *ret_later)
+{
+	const struct volume *volume = trial->volume;
+	const struct cell_history *history = &volume->history[cell];
+	uint64_t words[CELL_WORDS];
+	uint32_t later = history->count;
+	uint32_t number;
+
+	memcpy(words, trial->image + (size_t)cell * CELL_BYTES, sizeof(words));
+	number = (uint32_t)words[0];
+	trial->verdict.cell = cell;
+	trial->verdict.number = number;
+	trial->verdict.why = "garbage";
+	if (!stamp_is_whole(volume, words, cell) || number > volume->issued)
 		return false;
-	if (verdict->number > verdict->low)
-		verdict->low = verdict->number;
-	if (next != 0 && next - 1 < verdict->high)
-		verdict->high = next - 1;
-	verdict->why = "no moment at which the volume looked like this: an acknowledged write is lost, or order is broken";
+	while (later > 0 && history->writes[later - 1] != number)
+		later--;
+	trial->verdict.why = "a write that never came here, or that was lost before";
+	*ret_later = later;
+	return later > 0 || number == 0;
+}
+
+static uint64_t pos_of(const struct volume *volume, uint32_t number)
+{
+	return number == 0 ? 0 : volume->writes[number].pos;
+}
+
+static bool judge_prefix_cell(struct trial *trial, uint32_t cell)
+{
+	const struct cell_history *history = &trial->volume->history[cell];
+	struct verdict *verdict = &trial->verdict;
+	uint32_t later;
+	uint64_t pos;
+
+	if (!read_cell(trial, cell, &later))
+		return false;
+	pos = pos_of(trial->volume, verdict->number);
+	if (pos > verdict->low)
+		verdict->low = pos;
+	if (later < history->count && pos_of(trial->volume, history->writes[later]) - 1 < verdict->high)
+		verdict->high = pos_of(trial->volume, history->writes[later]) - 1;
+	verdict->why = "no moment at which it looked like this: an acknowledged write is lost, or order is broken";
 	return verdict->low <= verdict->high;
 }
 
-struct verdict volume_judge(const struct volume *volume, const uint8_t *image, uint32_t low, uint32_t high)
+/* Must this write be there? */
+static bool counts(const struct trial *trial, uint32_t number)
 {
-	struct verdict verdict = { .low = low, .high = high };
+	const struct volume_question *question = trial->question;
 
-	for (uint32_t cell = 0; cell < volume->cells; cell++)
-		if (!judge_cell(volume, image, cell, &verdict))
-			return verdict;
-	verdict.good = true;
-	return verdict;
+	return volume_is_required(trial->volume, number) && number != question->excused &&
+	       (question->rule != VOLUME_CELLS || trial->volume->writes[number].required_since <= question->since);
 }
 
-static bool judge_epoch_cell(const struct volume *volume, const uint8_t *image, uint32_t cell, uint8_t *seen,
-			     struct verdict *verdict)
+static bool judge_set_cell(struct trial *trial, uint32_t cell)
 {
-	uint32_t next;
+	const struct cell_history *history = &trial->volume->history[cell];
+	struct verdict *verdict = &trial->verdict;
+	uint32_t later;
 
-	if (!read_cell(volume, image, cell, verdict, &next))
+	if (!read_cell(trial, cell, &later))
 		return false;
-	verdict->why = "a flushed write is lost";
-	if (next != 0 && next <= verdict->low)
-		return false;
-	verdict->why = "a write that was not issued yet";
-	if (verdict->number > verdict->high)
-		return false;
-	if (verdict->number > verdict->low)
-		seen[verdict->number - verdict->low] = 1;
+	verdict->why = "a write that was promised is lost";
+	for (; later < history->count; later++)
+		if (counts(trial, history->writes[later]))
+			return false;
+	trial->volume->shown[verdict->number] = trial->volume->judgements;
 	return true;
+}
+
+static bool is_unknown(const struct trial *trial, uint32_t cell)
+{
+	return trial->question->unknown != NULL && trial->question->unknown[cell] != 0;
 }
 
 /* A write of which one cell is there is there with all its cells, but for those that a later one has. */
-static bool judge_whole(const struct volume *volume, const uint8_t *image, uint32_t number, struct verdict *verdict)
+static bool judge_whole(struct trial *trial, uint32_t number)
 {
-	const struct write_extent *extent = &volume->writes[number];
-	uint32_t next;
+	const struct volume_write *write = &trial->volume->writes[number];
 
-	verdict->why = "a write is there in part";
-	for (uint32_t i = 0; i < extent->cells; i++)
-		if (!read_cell(volume, image, extent->first + i, verdict, &next) || verdict->number < number)
-			return false;
+	for (uint32_t i = 0; i < write->cells; i++) {
+		uint32_t cell = write->first + i;
+
+		if (is_unknown(trial, cell) ||
+		    pos_of(trial->volume, volume_number(trial->image, cell)) >= write->pos)
+			continue;
+		trial->verdict.cell = cell;
+		trial->verdict.number = number;
+		trial->verdict.why = "a write is there in part";
+		return false;
+	}
 	return true;
 }
 
-struct verdict volume_judge_epoch(const struct volume *volume, const uint8_t *image, uint32_t low, uint32_t high)
+static bool judge_sets(struct trial *trial)
 {
-	struct verdict verdict = { .low = low, .high = high };
-	uint8_t *seen = calloc(1, high - low + 1);
+	bool by_cell = trial->question->rule == VOLUME_CELLS;
+	bool good = true;
 
-	if (seen == NULL)
-		abort();
-	verdict.good = true;
-	for (uint32_t cell = 0; cell < volume->cells && verdict.good; cell++)
-		verdict.good = judge_epoch_cell(volume, image, cell, seen, &verdict);
-	for (uint32_t number = low + 1; number <= high && verdict.good; number++)
-		if (seen[number - low] != 0)
-			verdict.good = judge_whole(volume, image, number, &verdict);
-	free(seen);
-	return verdict;
+	trial->volume->judgements++;
+	for (uint32_t cell = 0; cell < trial->volume->cells && good; cell++)
+		good = is_unknown(trial, cell) || judge_set_cell(trial, cell);
+	for (uint32_t number = 1; number <= trial->volume->issued && good && !by_cell; number++)
+		if (trial->volume->shown[number] == trial->volume->judgements)
+			good = judge_whole(trial, number);
+	return good;
+}
+
+static bool judge_prefix(struct trial *trial)
+{
+	bool good = true;
+
+	for (uint32_t cell = 0; cell < trial->volume->cells && good; cell++)
+		good = is_unknown(trial, cell) || judge_prefix_cell(trial, cell);
+	return good;
+}
+
+struct verdict volume_judge(struct volume *volume, const uint8_t *image, const struct volume_question *question)
+{
+	struct trial trial = { .volume = volume, .image = image, .question = question };
+
+	trial.verdict.low = question->low;
+	trial.verdict.high = question->high;
+	if (volume->issued == 0)
+		remember_write(volume, 0, 0, 0); /* so that there is room for marks */
+	trial.verdict.good = question->rule == VOLUME_PREFIX ? judge_prefix(&trial) : judge_sets(&trial);
+	return trial.verdict;
 }

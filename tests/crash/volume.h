@@ -3,8 +3,14 @@
  * volume.h - what the cached volume may hold, by cells of 64 bytes.
  *
  * Every write gets a number, and stamps each of its cells with {number, cell}. So a cell that is read back names the
- * write it came from, or is garbage. From each cell's version follows an interval of writes after which the volume looked
- * like this; writes are atomic and ordered if and only if all intervals have a number in common.
+ * write it came from, or is garbage. When the library stores its key set the write gets its position, which is the
+ * order that counts. The rules:
+ *
+ *   VOLUME_PREFIX  from each cell follows an interval of positions after which the volume looked like this; writes are
+ *                  atomic, durable and ordered if and only if all intervals have a position in common
+ *   VOLUME_SETS    what was promised is there, and of the rest any set of whole writes: between two flushes on page
+ *                  granularity, and while several writers are at work
+ *   VOLUME_CELLS   as before, but each cell by itself: a read that others overtook
  */
 #ifndef PC_CRASH_VOLUME_H
 #define PC_CRASH_VOLUME_H
@@ -16,33 +22,58 @@
 #define CELL_BYTES 64u
 
 struct cell_history {
-	uint32_t *writes; /* numbers of the writes to this cell, ascending */
+	uint32_t *writes; /* numbers of the writes to this cell, by position, ascending */
 	uint32_t count;
 	uint32_t room;
 };
 
-/* The cells of one write. */
-struct write_extent {
-	uint32_t first;
+struct volume_write {
+	uint64_t pos;        /* 0: has none, and cannot be seen */
+	uint32_t first;      /* cells */
 	uint32_t cells;
+	uint64_t required_since; /* volume.promises when it was promised by itself; 0: it was not */
+	bool returned;       /* to the caller */
+	uint64_t line_off;   /* of its key set's first line on the media; the next ones lie before it */
+	uint32_t lines;
+	uint64_t data_off;   /* of its data on the media */
+	uint32_t data_bytes;
 };
 
 struct volume {
 	uint64_t bytes;
 	uint32_t cells;
 	struct cell_history *history;
-	struct write_extent *writes; /* by number, from 1 */
+	struct volume_write *writes; /* by number, from 1 */
 	uint32_t writes_room;
-	uint32_t issued;  /* number of the newest write that has begun */
-	uint32_t durable; /* no crash may go back behind this one */
+	uint32_t issued;    /* number of the newest write that has begun */
+	uint64_t newest;    /* highest position of a write */
+	uint64_t promised;  /* no crash may take a write up to this position */
+	uint64_t promises;  /* moves whenever more is promised */
+	uint8_t *verified;  /* by cell, what was found whole last: no need to compute it again */
+	uint64_t *shown;    /* by number, which call of the judge saw it; scratch */
+	uint64_t judgements;
 };
 
-/* Writes after which the volume may have looked as it was read. */
+enum volume_rule {
+	VOLUME_PREFIX,
+	VOLUME_SETS,
+	VOLUME_CELLS,
+};
+
+struct volume_question {
+	enum volume_rule rule;
+	uint64_t low;  /* with VOLUME_PREFIX: positions that the common one must lie between */
+	uint64_t high;
+	uint64_t since;         /* with VOLUME_CELLS: promises given later do not count */
+	uint32_t excused;       /* number of a write that may be missing; 0: none */
+	const uint8_t *unknown; /* by cell, 1: could not be read; NULL: all were */
+};
+
 struct verdict {
 	bool good;
-	uint32_t low;
-	uint32_t high;
-	uint32_t cell;   /* of a bad one: the cell that does not fit, and what was read there */
+	uint64_t low; /* with VOLUME_PREFIX: what is common */
+	uint64_t high;
+	uint32_t cell; /* of a bad one: the cell that does not fit, and what was read there */
 	uint32_t number;
 	const char *why;
 };
@@ -50,16 +81,29 @@ struct verdict {
 void volume_init(struct volume *volume, uint64_t bytes);
 void volume_free(struct volume *volume);
 
-/* Begin the next write: remember it, and put its stamps into buf. off and len are multiples of CELL_BYTES. */
-uint32_t volume_begin(struct volume *volume, uint64_t off, uint64_t len, uint8_t *buf);
+/* Begin the next write, and put its stamps into buf. off and len are multiples of CELL_BYTES. */
+uint32_t volume_issue(struct volume *volume, uint64_t off, uint64_t len, uint8_t *buf);
 
-/* Does the image look as after some write from low to high? */
-struct verdict volume_judge(const struct volume *volume, const uint8_t *image, uint32_t low, uint32_t high);
+/* From now on the write may be seen. */
+void volume_place(struct volume *volume, uint32_t number, uint64_t pos);
 
-/*
- * The weaker rule between two flushes on page granularity: everything up to write `low` is there, and of the later ones
- * any set, each of them whole.
- */
-struct verdict volume_judge_epoch(const struct volume *volume, const uint8_t *image, uint32_t low, uint32_t high);
+/* The write did not survive: it is as if it never was. */
+void volume_forget(struct volume *volume, uint32_t number);
+
+/* This write was promised; everything that has a position was. */
+void volume_require(struct volume *volume, uint32_t number);
+void volume_require_all(struct volume *volume);
+
+static inline bool volume_is_required(const struct volume *volume, uint32_t number)
+{
+	const struct volume_write *write = &volume->writes[number];
+
+	return write->pos != 0 && (write->required_since != 0 || write->pos <= volume->promised);
+}
+
+/* The number of the write that the cell of an image names, whether it is true or not. */
+uint32_t volume_number(const uint8_t *image, uint32_t cell);
+
+struct verdict volume_judge(struct volume *volume, const uint8_t *image, const struct volume_question *question);
 
 #endif

@@ -4,11 +4,11 @@
  */
 #include "world.h"
 
-#include "crc32c.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define ACCOUNT_PIECES 64u
 
 static void must(bool good, const char *what)
 {
@@ -36,8 +36,7 @@ void world_init(struct world *world, const struct geometry *geometry)
 
 	*world = (struct world){ .geometry = *geometry };
 	world->media = sim_media_new(bytes, geometry->granularity);
-	world->blank = calloc(1, geometry->volume_bytes);
-	must(world->media != NULL && world->blank != NULL, "no memory");
+	must(world->media != NULL, "no memory");
 	must(sim_backing_new(geometry->volume_bytes, geometry->align_bytes, &world->backing) == 0, "no memory");
 	sim_media_tag(world->media, is_meta, &world->geometry);
 }
@@ -48,23 +47,23 @@ void world_free(struct world *world)
 		world_drop(world);
 	sim_media_delete(world->media);
 	sim_backing_free(world->backing);
-	free(world->blank);
 }
 
 int world_open(struct world *world)
 {
 	struct pc_config config = {
 		.segment_bytes = world->geometry.segment_bytes,
-		.gc_percent = 70,
+		.gc_percent = world->geometry.gc_percent,
 		.batch_bytes = world->geometry.batch_bytes,
 		.dirty_age_ms = 1000,
 		.queue_depth = 8,
-		.verify = PCACHE_VERIFY_FIRST,
+		.verify = world->geometry.verify,
 		.replay_threads = 1,
+		.readonly = world->readonly,
 	};
 
-	return pc_cache_open(&config, sim_media_open(world->media, false), sim_backing_base(world->backing), true,
-			     &world->cache);
+	return pc_cache_open(&config, sim_media_open(world->media, world->readonly), sim_backing_base(world->backing),
+			     true, &world->cache);
 }
 
 int world_close(struct world *world, bool drain)
@@ -92,15 +91,118 @@ int world_read(struct world *world, uint8_t *buf)
 
 uint64_t world_power_cut(struct world *from, const struct crash_choice *choice, struct world *to)
 {
-	uint64_t bytes = from->geometry.volume_bytes;
-	uint8_t *image = malloc(bytes);
-	uint64_t hash;
+	uint64_t hash = sim_media_crash_into(from->media, choice->choose, choice->choose_arg, to->media);
 
-	must(image != NULL, "no memory");
-	hash = sim_media_crash_into(from->media, choice->choose, choice->choose_arg, to->media);
-	sim_backing_crash_image(from->backing, image, choice->keep, choice->keep_arg);
-	sim_backing_reset_to(to->backing, image);
-	hash ^= (uint64_t)pc_crc32c(0, image, bytes) * 0x9e3779b97f4a7c15ull;
-	free(image);
+	return hash ^ sim_backing_crash_into(from->backing, choice->keep, choice->keep_arg, to->backing);
+}
+
+uint64_t world_kill(struct world *from, const struct crash_choice *choice, struct world *to)
+{
+	uint64_t hash = sim_media_kill_into(from->media, to->media);
+
+	sim_backing_kill_into(to->backing, from->backing, choice->keep, choice->keep_arg);
 	return hash;
+}
+
+void world_kill_here(struct world *world)
+{
+	sim_media_kill(world->media);
+	world->cache->media = NULL; /* it ended with the process */
+	world_drop(world);
+}
+
+/* ---- looks inside ---- */
+
+bool world_has_kset(const struct world *world, uint64_t pos)
+{
+	const struct pcache *cache = world->cache;
+	uint64_t seq = pos >> 32;
+	uint32_t line = (uint32_t)pos;
+	struct pc_pos head = pc_cache_head(cache);
+	const struct pc_segment *segment;
+	struct pc_kset_scope scope;
+	struct pc_lines lines;
+	struct pc_kset kset;
+
+	if (seq < cache->oldest_seq || seq > head.seq)
+		return false;
+	segment = pc_segment_at(cache->segments, pc_stream_segment(&cache->write, seq));
+	scope = pc_segment_scope(cache->segments, segment, cache->backing->size_bytes);
+	lines = (struct pc_lines){
+		.buf = sim_media_view(world->media) + segment->off + PCM_SEGMENT_HEADER,
+		.end = cache->segments->room,
+	};
+	if (segment->state == PC_SEGMENT_SEALED && line >= segment->lines)
+		return false;
+	return pc_kset_decode(&scope, &lines, line, &kset) && !kset.is_void;
+}
+
+static bool is_in_bitmap(const struct pc_segments *segments, uint32_t id)
+{
+	return (segments->free_bitmap[id / 64] >> (id % 64) & 1) != 0;
+}
+
+static const char *account_roles(const struct pcache *cache)
+{
+	uint64_t head = pc_cache_head(cache).seq;
+	uint32_t used = 0;
+
+	for (uint64_t seq = cache->oldest_seq; seq <= head; seq++, used++) {
+		uint32_t id = pc_stream_segment(&cache->write, seq);
+		const struct pc_segment *segment = pc_segment_at(cache->segments, id);
+
+		if (segment->seq != seq || segment->stream != PC_STREAM_WRITE || segment->state == PC_SEGMENT_FREE)
+			return "a segment of the stream is not what the stream says";
+		if (is_in_bitmap(cache->segments, id))
+			return "a segment of the stream is in the bitmap of free ones";
+		if (seq < head && segment->next != pc_stream_segment(&cache->write, seq + 1))
+			return "a segment does not name the next one";
+	}
+	for (uint32_t id = 0; id < cache->segments->count; id++)
+		if (is_in_bitmap(cache->segments, id)) {
+			if (pc_segment_at(cache->segments, id)->state != PC_SEGMENT_FREE)
+				return "a segment in the bitmap is not free";
+			used++;
+		}
+	if (used != cache->segments->count)
+		return "a segment has no role";
+	return NULL;
+}
+
+static void count_live(const struct pcache *cache, uint64_t *live)
+{
+	struct pc_piece pieces[ACCOUNT_PIECES];
+	uint64_t off = 0;
+
+	while (off < cache->backing->size_bytes) {
+		unsigned count = pc_index_lookup(cache->index, off, cache->backing->size_bytes - off, pieces,
+						 ACCOUNT_PIECES);
+
+		for (unsigned i = 0; i < count; i++) {
+			if (pieces[i].cached)
+				live[pieces[i].mapping.segment] += pieces[i].mapping.len;
+			off += pieces[i].mapping.len;
+		}
+	}
+}
+
+const char *world_account(const struct world *world)
+{
+	const struct pcache *cache = world->cache;
+	PC_FREE uint64_t *live = calloc(cache->segments->count, sizeof(*live));
+	const char *wrong = account_roles(cache);
+	uint64_t total = 0;
+
+	must(live != NULL, "no memory");
+	count_live(cache, live);
+	for (uint32_t id = 0; id < cache->segments->count && wrong == NULL; id++) {
+		total += live[id];
+		if (live[id] != pc_index_live_bytes(cache->index, id))
+			wrong = "live bytes of a segment are not what the index finds";
+		else if (live[id] != 0 && pc_segment_at(cache->segments, id)->state == PC_SEGMENT_FREE)
+			wrong = "the index points into a free segment";
+	}
+	if (wrong == NULL && total != pc_index_cached_bytes(cache->index))
+		wrong = "cached bytes are not what the index finds";
+	return wrong;
 }

@@ -18,6 +18,8 @@ struct geometry {
 	uint64_t volume_bytes;
 	uint32_t align_bytes; /* of the backing */
 	uint64_t batch_bytes;
+	unsigned gc_percent;
+	enum pcache_verify verify;
 };
 
 struct world {
@@ -25,7 +27,7 @@ struct world {
 	struct sim_media *media;
 	struct sim_backing *backing;
 	struct pcache *cache; /* NULL: not open */
-	uint8_t *blank; /* the backing as it was first: zeroes */
+	bool readonly;        /* at the next open */
 };
 
 void world_init(struct world *world, const struct geometry *geometry);
@@ -51,5 +53,22 @@ struct crash_choice {
 /* Power cut. Returns a hash of what is left. */
 uint64_t world_power_cut(struct world *from, const struct crash_choice *choice, struct world *to);
 
+/* kill -9 of the process; the machine goes on. Returns a hash of what it sees. */
+uint64_t world_kill(struct world *from, const struct crash_choice *choice, struct world *to);
+
+/* The same, in place: its cache goes. */
+void world_kill_here(struct world *world);
+
+/* A position as one number. */
+static inline uint64_t world_pos(struct pc_pos pos)
+{
+	return pos.seq << 32 | pos.line;
+}
+
+/* Does the log of an open cache hold a valid key set at this position? */
+bool world_has_kset(const struct world *world, uint64_t pos);
+
+/* NULL: every segment has one role, and counts of live bytes are what the index finds. Else what is wrong. (O7) */
+const char *world_account(const struct world *world);
 
 #endif

@@ -7,6 +7,8 @@
  */
 #include "sim_backing.h"
 
+#include "crc32c.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -197,9 +199,8 @@ static int check_locked(struct sim_backing *sim, const struct pc_io *io)
 	return 0;
 }
 
-static int sim_submit(struct pc_backing *backing, struct pc_io **ios, unsigned count)
+static int submit(struct sim_backing *sim, struct pc_io **ios, unsigned count)
 {
-	struct sim_backing *sim = sim_of(backing);
 	HOLD(sim);
 	int error = fault_locked(sim, SIM_SUBMIT_FAILS);
 
@@ -222,6 +223,15 @@ static int sim_submit(struct pc_backing *backing, struct pc_io **ios, unsigned c
 		sim->flight_count++;
 	}
 	return (int)count;
+}
+
+static int sim_submit(struct pc_backing *backing, struct pc_io **ios, unsigned count)
+{
+	struct sim_backing *sim = sim_of(backing);
+
+	if (sim->submit_hook != NULL)
+		sim->submit_hook(sim->hook_arg);
+	return submit(sim, ios, count);
 }
 
 /* How much of a write the faults leave: bytes, or an error. */
@@ -564,6 +574,22 @@ void sim_backing_crash_image_of(struct sim_backing *sim, uint8_t *ret_image, con
 	}
 }
 
+uint64_t sim_backing_crash_into(struct sim_backing *sim, sim_keep_fn keep, void *arg, struct sim_backing *target)
+{
+	uint64_t hash;
+
+	assert(sim->base.size_bytes == target->base.size_bytes);
+	sim_backing_crash_image(sim, target->durable, keep, arg);
+	{
+		HOLD(target);
+
+		forget_locked(target);
+		memcpy(target->now, target->durable, target->base.size_bytes);
+		hash = pc_crc32c(0, target->now, target->base.size_bytes);
+	}
+	return hash * 0x9e3779b97f4a7c15u;
+}
+
 static void copy_locked(struct sim_backing *sim, const struct sim_backing *source)
 {
 	struct sim_stored_piece *pieces = realloc(sim->pieces, (source->piece_count + 1) * sizeof(*pieces));
@@ -613,6 +639,11 @@ void sim_backing_set_hook(struct sim_backing *sim, sim_sync_fn hook, void *arg)
 {
 	sim->hook = hook;
 	sim->hook_arg = arg;
+}
+
+void sim_backing_set_submit_hook(struct sim_backing *sim, void (*hook)(void *arg))
+{
+	sim->submit_hook = hook;
 }
 
 void sim_backing_inject(struct sim_backing *sim, enum sim_backing_fault fault, uint64_t nth, int error, bool sticky)

@@ -117,6 +117,7 @@ struct sim_backing {
 	bool stalled;
 	unsigned waiting;
 	sim_sync_fn hook; /* set while idle */
+	void (*submit_hook)(void *arg);
 	void *hook_arg;
 };
 
@@ -168,6 +169,12 @@ void sim_backing_crash_image_of(struct sim_backing *sim, uint8_t *ret_image, con
  */
 void sim_backing_kill_into(struct sim_backing *sim, struct sim_backing *source, sim_keep_fn keep, void *arg);
 
+/*
+ * Power cut: `target`, of the same size, starts with the durable image and the kept pieces, as after reset_to().
+ * Returns a hash of that image.
+ */
+uint64_t sim_backing_crash_into(struct sim_backing *sim, sim_keep_fn keep, void *arg, struct sim_backing *target);
+
 /* Everything is `image`, nothing is pending or failing, the counts are 0. */
 void sim_backing_reset_to(struct sim_backing *sim, const uint8_t *image);
 
@@ -180,6 +187,9 @@ void sim_backing_patch(struct sim_backing *sim, uint64_t off, const uint8_t *dat
 /* ---- what happens ---- */
 
 void sim_backing_set_hook(struct sim_backing *sim, sim_sync_fn hook, void *arg);
+
+/* Called before requests are taken, with what sim_backing_set_hook() was given as `arg`. */
+void sim_backing_set_submit_hook(struct sim_backing *sim, void (*hook)(void *arg));
 
 /* The nth operation of this kind from now on fails, 1 being the next; sticky: and all that follow. nth 0: none. */
 void sim_backing_inject(struct sim_backing *sim, enum sim_backing_fault fault, uint64_t nth, int error, bool sticky);

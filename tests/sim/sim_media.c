@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sim_media.c - a media in memory that knows what a power cut may leave of it: primitives, life, crash images, faults.
- * The rules are in sim_media.h, the pending stores in sim_pending.h.
+ * sim_media.c - a media in memory that knows what a power cut may leave of it: primitives, life, faults. The rules are
+ * in sim_media.h, the pending stores in sim_pending.h, crash images in sim_crash.c.
  *
  * Lock: sim_media.lock, over everything but the view, which readers see through pc_media.base like any memory. Hooks
- * are called without it, choosers with it. A source of a crash is locked before its target.
+ * are called without it.
  */
 #define _GNU_SOURCE 1
 
@@ -180,6 +180,8 @@ static int drain_or_sync(struct sim_media *sim, enum sim_primitive primitive)
 	fold.thread = thread_locked(sim);
 	fold_locked(sim, &fold);
 	pthread_mutex_unlock(&sim->lock);
+	if (sim->hooks.drained != NULL)
+		sim->hooks.drained(primitive, sim->hooks.arg);
 	return 0;
 }
 
@@ -201,6 +203,8 @@ static int sim_read(struct pc_media *media, void *buf, uint64_t off, size_t len)
 	int error;
 
 	check_range(sim, off, 0);
+	if (sim->hooks.read != NULL)
+		sim->hooks.read(sim->hooks.arg);
 	error = enter(sim, SIM_READ);
 	if (error != 0)
 		return error;
@@ -338,21 +342,6 @@ const uint8_t *sim_media_durable(const struct sim_media *sim)
 	return sim->durable;
 }
 
-static void reset_locked(struct sim_media *sim, const uint8_t *image)
-{
-	if (sim->is_open)
-		complain("reset while it is open");
-	drop_pending_locked(sim);
-	memcpy(sim->view, image, sim->media.size_bytes);
-	memcpy(sim->durable, image, sim->media.size_bytes);
-	sim->durable_hash = range_hash(sim, 0, sim->media.size_bytes);
-	set_empty(&sim->view_changed);
-	set_empty(&sim->durable_changed);
-	sim->last_source = NULL;
-	sim->last_target = NULL;
-	sim->poisoned_count = 0;
-}
-
 void sim_media_reset_to(struct sim_media *sim, const uint8_t *image)
 {
 	pthread_mutex_lock(&sim->lock);
@@ -403,192 +392,6 @@ bool sim_media_is_pending(struct sim_media *sim, uint64_t off, size_t len)
 		found = sim->slot_of[i] != NO_UNIT;
 	pthread_mutex_unlock(&sim->lock);
 	return found;
-}
-
-/* Crash images. */
-
-struct sim_choice sim_choose_none(const struct sim_unit *unit, void *unused)
-{
-	(void)unit;
-	(void)unused;
-	return (struct sim_choice){ 0 };
-}
-
-struct sim_choice sim_choose_all(const struct sim_unit *unit, void *unused)
-{
-	(void)unused;
-	return (struct sim_choice){
-		.cached = unit->cached,
-		.streamed = unit->streamed,
-		.cached_torn = SIM_WHOLE,
-		.streamed_torn = SIM_WHOLE,
-		.streamed_older = SIM_WHOLE,
-	};
-}
-
-static struct sim_choice all_if(bool wanted, const struct sim_unit *unit)
-{
-	return wanted ? sim_choose_all(unit, NULL) : sim_choose_none(unit, NULL);
-}
-
-struct sim_choice sim_choose_only(const struct sim_unit *unit, void *number)
-{
-	return all_if(unit->number == *(const size_t *)number, unit);
-}
-
-struct sim_choice sim_choose_all_but(const struct sim_unit *unit, void *number)
-{
-	return all_if(unit->number != *(const size_t *)number, unit);
-}
-
-struct sim_choice sim_choose_subset(const struct sim_unit *unit, void *bits)
-{
-	return all_if(unit->number < 64 && (*(const uint64_t *)bits >> unit->number & 1) != 0, unit);
-}
-
-/* splitmix64 */
-static uint32_t next_random(struct sim_random *random)
-{
-	uint64_t value = random->state += 0x9e3779b97f4a7c15u;
-
-	value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9u;
-	value = (value ^ value >> 27) * 0x94d049bb133111ebu;
-	return (uint32_t)((value ^ value >> 31) >> 32);
-}
-
-static bool happens(struct sim_random *random, unsigned percent)
-{
-	return next_random(random) % 100 < percent;
-}
-
-struct sim_choice sim_choose_random(const struct sim_unit *unit, void *random_arg)
-{
-	struct sim_random *random = random_arg;
-	struct sim_choice choice = sim_choose_all(unit, NULL);
-
-	if (!happens(random, unit->is_meta ? random->meta_percent : random->data_percent))
-		return sim_choose_none(unit, NULL);
-	if (happens(random, random->older_percent)) {
-		choice.cached = next_random(random) % (unit->cached + 1);
-		choice.streamed = next_random(random) % (unit->streamed + 1);
-	}
-	if (happens(random, random->torn_percent)) {
-		choice.cached_torn = (uint8_t)next_random(random);
-		choice.streamed_torn = (uint8_t)next_random(random);
-		choice.streamed_older = (uint8_t)next_random(random);
-	}
-	return choice;
-}
-
-void sim_media_tag(struct sim_media *sim, bool (*is_meta)(uint64_t off, void *arg), void *arg)
-{
-	sim->is_meta = is_meta;
-	sim->is_meta_arg = arg;
-}
-
-struct sim_unit sim_media_unit(struct sim_media *sim, size_t number)
-{
-	struct sim_unit description;
-
-	pthread_mutex_lock(&sim->lock);
-	if (number >= sim->pending_count)
-		complain("no such pending unit");
-	description = describe_locked(sim, number);
-	pthread_mutex_unlock(&sim->lock);
-	return description;
-}
-
-void sim_media_patch(struct sim_media *sim, sim_choose_fn choose, void *arg, uint8_t *image)
-{
-	pthread_mutex_lock(&sim->lock);
-	for (size_t i = 0; i < sim->pending_count; i++) {
-		struct sim_unit unit = describe_locked(sim, i);
-		struct sim_choice choice = choose(&unit, arg);
-
-		compose_locked(sim, i, &choice, image + unit.off);
-	}
-	pthread_mutex_unlock(&sim->lock);
-}
-
-void sim_media_unpatch(struct sim_media *sim, uint8_t *image)
-{
-	pthread_mutex_lock(&sim->lock);
-	for (size_t i = 0; i < sim->pending_count; i++) {
-		uint64_t off = sim->pending[i].index * sim->unit_bytes;
-
-		memcpy(image + off, sim->durable + off, sim->unit_bytes);
-	}
-	pthread_mutex_unlock(&sim->lock);
-}
-
-void sim_media_crash_image(struct sim_media *sim, sim_choose_fn choose, void *arg, uint8_t *ret_image)
-{
-	memcpy(ret_image, sim->durable, sim->media.size_bytes);
-	sim_media_patch(sim, choose, arg, ret_image);
-}
-
-/* View and durable image of a unit of the target. */
-static void put_unit_locked(struct sim_media *target, uint64_t unit, const uint8_t *unit_image)
-{
-	uint64_t off = unit * target->unit_bytes;
-
-	begin_change_locked(target, unit);
-	memcpy(target->view + off, unit_image, target->unit_bytes);
-	memcpy(target->durable + off, unit_image, target->unit_bytes);
-	end_change_locked(target, unit);
-}
-
-static void put_set_locked(struct sim_media *target, const struct sim_media *source, const struct unit_set *set)
-{
-	for (size_t i = 0; i < set->count; i++)
-		put_unit_locked(target, set->list[i],
-				source->durable + (uint64_t)set->list[i] * source->unit_bytes);
-}
-
-/* The target becomes the source's durable image. */
-static void follow_locked(struct sim_media *source, struct sim_media *target)
-{
-	if (target->last_source != source || source->last_target != target) {
-		reset_locked(target, source->durable);
-		target->last_source = source;
-		source->last_target = target;
-	} else {
-		drop_pending_locked(target);
-		target->poisoned_count = 0;
-		/* The first set grows while it is walked, by units that are in it already: not at all. */
-		put_set_locked(target, source, &target->view_changed);
-		put_set_locked(target, source, &source->durable_changed);
-	}
-	set_empty(&target->view_changed);
-	set_empty(&source->durable_changed);
-}
-
-uint64_t sim_media_crash_into(struct sim_media *source, sim_choose_fn choose, void *arg, struct sim_media *target)
-{
-	uint8_t unit_image[PC_PAGE];
-	uint64_t hash;
-
-	if (source->media.size_bytes != target->media.size_bytes || source->unit_bytes != target->unit_bytes)
-		complain("source and target differ in size or granularity");
-	if (target->is_open)
-		complain("crash into a media that is open");
-	pthread_mutex_lock(&source->lock);
-	pthread_mutex_lock(&target->lock);
-	follow_locked(source, target);
-	for (size_t i = 0; i < source->pending_count; i++) {
-		struct sim_unit unit = describe_locked(source, i);
-		struct sim_choice choice = choose(&unit, arg);
-
-		if (choice.cached == 0 && choice.streamed == 0)
-			continue;
-		memcpy(unit_image, source->durable + unit.off, unit.len);
-		compose_locked(source, i, &choice, unit_image);
-		put_unit_locked(target, source->pending[i].index, unit_image);
-	}
-	hash = target->durable_hash;
-	pthread_mutex_unlock(&target->lock);
-	pthread_mutex_unlock(&source->lock);
-	return hash;
 }
 
 /* Observers and faults. */

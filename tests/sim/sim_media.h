@@ -116,6 +116,12 @@ void sim_media_unpatch(struct sim_media *sim, uint8_t *image);
  */
 uint64_t sim_media_crash_into(struct sim_media *source, sim_choose_fn choose, void *arg, struct sim_media *target);
 
+/*
+ * kill -9 of the owner of `source`, as seen in `target`, which is closed: the view is the same, and what was pending is
+ * pending there, as sim_media_kill() says. Returns a hash of the view. `source` stays as it is.
+ */
+uint64_t sim_media_kill_into(struct sim_media *source, struct sim_media *target);
+
 /* Observers and faults. */
 
 enum sim_primitive {
@@ -134,6 +140,9 @@ struct sim_hooks {
 	void (*crash_point)(enum sim_primitive primitive, void *arg);
 	/* A store, before it takes effect; data is NULL for SIM_SET. May look, but not store. */
 	void (*store)(enum sim_primitive primitive, uint64_t off, const void *data, size_t len, void *arg);
+	/* SIM_DRAIN or SIM_SYNC, after it took effect. */
+	void (*drained)(enum sim_primitive primitive, void *arg);
+	void (*read)(void *arg); /* before it looks */
 	void *arg;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sim_pending.h - the inside of sim_media.c: its structure, and the pending stores from store to fold. The rules are in
- * sim_media.h. Nobody else includes this.
+ * sim_pending.h - the inside of sim_media.c and sim_crash.c: the structure, and the pending stores from store to fold.
+ * The rules are in sim_media.h. Nobody else includes this.
  *
  * A pending store is an event in the list of its unit. An event that becomes durable is folded: its bytes go to the
  * durable image, and earlier events that are still pending lose these bytes, for they can no longer be seen there.
@@ -178,18 +178,27 @@ static inline void set_empty(struct unit_set *set)
 
 /* The durable image and its hash. */
 
+/*
+ * Four independent products of sums, then a finish that depends on the place ("NH" of Black et al., "UMAC", 1999):
+ * lines are hashed at every change, so it has to be fast.
+ */
 static inline uint64_t line_hash(uint64_t off, const uint8_t *line)
 {
-	uint64_t hash = (off + 1) * 0x9e3779b97f4a7c15u;
+	static const uint64_t keys[LINE / 8] = {
+		0x9e3779b97f4a7c15u, 0xbf58476d1ce4e5b9u, 0x94d049bb133111ebu, 0xff51afd7ed558ccdu,
+		0xc4ceb9fe1a85ec53u, 0x2545f4914f6cdd1du, 0xd6e8feb86659fd93u, 0xa0761d6478bd642fu,
+	};
+	uint64_t words[LINE / 8];
+	uint64_t hash = (off + 1) * 0xe7037ed1a0b428dbu;
 
-	for (unsigned i = 0; i < LINE; i += sizeof(uint64_t)) {
-		uint64_t word;
+	memcpy(words, line, sizeof(words));
+	for (unsigned i = 0; i < LINE / 8; i += 2) {
+		unsigned __int128 product = (unsigned __int128)(words[i] + keys[i]) * (words[i + 1] + keys[i + 1]);
 
-		memcpy(&word, line + i, sizeof(word));
-		hash = (hash ^ word) * 0xff51afd7ed558ccdu;
-		hash ^= hash >> 32;
+		hash += (uint64_t)product ^ (uint64_t)(product >> 64);
 	}
-	return hash;
+	hash = (hash ^ hash >> 32) * 0xff51afd7ed558ccdu;
+	return hash ^ hash >> 29;
 }
 
 static inline uint64_t range_hash(const struct sim_media *sim, uint64_t off, uint64_t len)
@@ -418,6 +427,22 @@ static inline void drop_pending_locked(struct sim_media *sim)
 		sim->slot_of[sim->pending[i].index] = NO_UNIT;
 	}
 	sim->pending_count = 0;
+}
+
+/* View and durable image become this one. */
+static inline void reset_locked(struct sim_media *sim, const uint8_t *image)
+{
+	if (sim->is_open)
+		complain("reset while it is open");
+	drop_pending_locked(sim);
+	memcpy(sim->view, image, sim->media.size_bytes);
+	memcpy(sim->durable, image, sim->media.size_bytes);
+	sim->durable_hash = range_hash(sim, 0, sim->media.size_bytes);
+	set_empty(&sim->view_changed);
+	set_empty(&sim->durable_changed);
+	sim->last_source = NULL;
+	sim->last_target = NULL;
+	sim->poisoned_count = 0;
 }
 
 /* What a crash leaves. */

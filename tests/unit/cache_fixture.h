@@ -157,7 +157,7 @@ static inline bool open_segment_is_full(void)
 {
 	uint64_t room = pc_stream_room(&cache->write);
 
-	return pc_room_lines(room) + pc_room_units(room) + BLOCK_ROOM > cache->segments->room;
+	return pc_room_lines(room) + pc_room_units(room) + BLOCK_ROOM > cache->write.room_total;
 }
 
 static inline void fill_open_segment(void)

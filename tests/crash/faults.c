@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * faults.c - a power cut, and one fault of the media: a line that cannot be read any more, or a bit that flipped.
+ *
+ * Then open and reads give the right data or an error, never anything else:
+ * (MF1) A fault in one slot of a record whose two slots were equal is repaired and changes nothing.
+ * (MF2) Reads fail only where the write lies whose data has the fault.
+ * (MF3) A write may be missing only where a decayed record cannot be told from a torn one: in a segment that was not
+ *       sealed, and no key set that is valid says that it was durable once.
+ * (MF4) Write-back spreads nothing: a drain that succeeds leaves right data on the backing.
+ */
+#include "crash.h"
+
+#include "records.h"
+
+#include <string.h>
+
+#define PICK_TRIES 16u
+
+enum fault_kind {
+	FAULT_RECORD,
+	FAULT_KSET,
+	FAULT_DATA,
+};
+
+struct fault_plan {
+	enum fault_kind kind;
+	struct record_place record; /* of a FAULT_RECORD */
+	bool slots_were_equal;
+	uint32_t number; /* of the write that is hit; 0: none */
+	bool may_vanish; /* (MF3) */
+	uint64_t off;
+	uint8_t bits; /* 0: the line is lost */
+};
+
+/* ---- where ---- */
+
+static struct pcm_segment segment_record(const struct explorer *explorer, const uint8_t *image, uint64_t off)
+{
+	uint64_t id = (off - PCM_HEADER_BYTES) / explorer->geometry.segment_bytes;
+	struct record_place place = record_number(&explorer->geometry, 3 + (uint32_t)id);
+	struct record_look look = record_look(&place, image);
+	struct pcm_segment record = { 0 };
+
+	if (look.valid[look.newest])
+		memcpy(&record, look.slots[look.newest], sizeof(record));
+	return record;
+}
+
+/* Is this write in the log, as the image has it? */
+static bool is_in_log(const struct explorer *explorer, const uint8_t *image, uint32_t number)
+{
+	const struct volume_write *write = &explorer->volume.writes[number];
+	struct pcm_segment record;
+
+	if (write->pos == 0)
+		return false;
+	record = segment_record(explorer, image, write->line_off);
+	return record.state != PCM_SEGMENT_FREE && pc_get64(record.seq) == write->pos >> 32;
+}
+
+/* The key set or VOID where this write has its own, if it is valid. */
+static bool line_of(const struct explorer *explorer, const uint8_t *image, const struct volume_write *write,
+		    struct pc_kset *ret_kset)
+{
+	struct pcm_segment record = segment_record(explorer, image, write->line_off);
+	uint32_t segment_bytes = explorer->geometry.segment_bytes;
+	uint64_t segment_off = pc_align_down(write->line_off - PCM_HEADER_BYTES, segment_bytes) + PCM_HEADER_BYTES;
+	uint8_t uuid[16];
+	struct pc_kset_scope scope = {
+		.segment_bytes = segment_bytes,
+		.seq = write->pos >> 32,
+		.backing_bytes = explorer->geometry.volume_bytes,
+	};
+	struct pc_lines lines = {
+		.buf = image + segment_off + PCM_SEGMENT_HEADER,
+		.end = pc_segment_room(segment_bytes),
+	};
+
+	if (!record_uuid(image, uuid))
+		return false;
+	scope.seed = pc_kset_seed(uuid, pc_get64(record.gen));
+	return pc_kset_decode(&scope, &lines, (uint32_t)write->pos, ret_kset);
+}
+
+/* The key set of a later write says that this one was durable. */
+static bool is_said_durable(const struct explorer *explorer, const uint8_t *image, uint32_t number)
+{
+	const struct volume *volume = &explorer->volume;
+	uint64_t pos = volume->writes[number].pos;
+
+	for (uint32_t other = 1; other <= volume->issued; other++) {
+		const struct volume_write *write = &volume->writes[other];
+		struct pc_kset kset;
+
+		if (write->pos > pos && write->pos >> 32 == pos >> 32 && line_of(explorer, image, write, &kset) &&
+		    kset.durable_below > (uint32_t)pos)
+			return true;
+	}
+	return false;
+}
+
+/* Sealed, or under the end of a batch: all is known of it (MF3). */
+static bool is_settled(const struct explorer *explorer, const uint8_t *image, uint32_t number)
+{
+	const struct volume_write *write = &explorer->volume.writes[number];
+	struct pcm_segment record = segment_record(explorer, image, write->line_off);
+	struct record_place place = record_number(&explorer->geometry, 2);
+	struct record_look look = record_look(&place, image);
+	struct pcm_tails tails;
+
+	memcpy(&tails, look.slots[look.newest], sizeof(tails));
+	return record.state != PCM_SEGMENT_OPEN ||
+	       write->pos < (pc_get64(tails.batch_end.seq) << 32 | pc_get32(tails.batch_end.line));
+}
+
+/* (MF3) */
+static bool may_look_torn(const struct explorer *explorer, const uint8_t *image, uint32_t number)
+{
+	return !is_settled(explorer, image, number) && !is_said_durable(explorer, image, number);
+}
+
+static bool pick_write(const struct explorer *explorer, struct prng *prng, const uint8_t *image, uint32_t *ret_number)
+{
+	uint32_t issued = explorer->volume.issued;
+
+	for (unsigned i = 0; i < PICK_TRIES && issued > 0; i++) {
+		/* the newer ones more often: they are still in the log */
+		uint32_t back = (uint32_t)prng_below(prng, 1 + prng_below(prng, issued));
+
+		*ret_number = issued - back;
+		if (is_in_log(explorer, image, *ret_number))
+			return true;
+	}
+	return false;
+}
+
+static void plan_record(struct explorer *explorer, struct prng *prng, const uint8_t *image, struct fault_plan *plan)
+{
+	uint32_t records = 3 + explorer->geometry.segments;
+	uint32_t n = (uint32_t)(prng_happens(prng, 50) ? prng_below(prng, 3) : prng_below(prng, records));
+	struct record_place place = record_number(&explorer->geometry, n);
+	struct record_look look = record_look(&place, image);
+
+	plan->kind = FAULT_RECORD;
+	plan->record = place;
+	plan->slots_were_equal = look.valid[0] && look.valid[1] &&
+				 memcmp(look.slots[0], look.slots[1], place.bytes) == 0;
+	plan->off = place.off + prng_below(prng, 2) * PCM_SLOT_STRIDE + prng_below(prng, place.bytes);
+}
+
+static void plan_write(struct explorer *explorer, struct prng *prng, const uint8_t *image, uint32_t number,
+		       struct fault_plan *plan)
+{
+	const struct volume_write *write = &explorer->volume.writes[number];
+
+	plan->kind = prng_happens(prng, 50) ? FAULT_KSET : FAULT_DATA;
+	plan->number = number;
+	plan->may_vanish = may_look_torn(explorer, image, number);
+	if (plan->kind == FAULT_KSET)
+		plan->off = write->line_off + PCM_LINE - 1 - prng_below(prng, write->lines * PCM_LINE);
+	else
+		plan->off = write->data_off + prng_below(prng, write->data_bytes);
+}
+
+static struct fault_plan plan_fault(struct explorer *explorer, struct prng *prng)
+{
+	const uint8_t *image = sim_media_view(explorer->check->media);
+	struct fault_plan plan = { 0 };
+	uint32_t number;
+
+	if (prng_happens(prng, 50) && pick_write(explorer, prng, image, &number))
+		plan_write(explorer, prng, image, number, &plan);
+	else
+		plan_record(explorer, prng, image, &plan);
+	plan.bits = prng_happens(prng, 40) ? 0 : (uint8_t)(1u << prng_below(prng, 8));
+	return plan;
+}
+
+/* ---- what comes of it ---- */
+
+/* Cell by cell what can be read; false: an error where there may be none (MF2). */
+static bool read_cells(struct explorer *explorer, struct world *world, const struct fault_plan *plan, bool *ret_all)
+{
+	const struct volume_write *write = &explorer->volume.writes[plan->number];
+
+	*ret_all = true;
+	for (uint32_t cell = 0; cell < explorer->volume.cells; cell++) {
+		ssize_t ret = pc_io_read(world->cache, explorer->fault_buf + (size_t)cell * CELL_BYTES,
+					 CELL_BYTES, (uint64_t)cell * CELL_BYTES, 0);
+
+		explorer->unknown[cell] = ret < 0;
+		if (ret >= 0)
+			continue;
+		*ret_all = false;
+		if (plan->kind != FAULT_DATA || cell < write->first || cell >= write->first + write->cells) {
+			fail_errno(explorer, "read after a media fault", (int)ret);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* (MF4) */
+static void drain_faulty(struct explorer *explorer, struct world *world, const struct fault_plan *plan, bool all)
+{
+	struct volume_question question = question_of(explorer);
+	const uint8_t *durable = sim_backing_durable(world->backing);
+	int ret = pc_writeback_drain(world->cache, NULL, NULL);
+
+	if (ret < 0) {
+		/* data that cannot be read any more, or that a later write has covered since */
+		if (all && plan->kind != FAULT_DATA)
+			fail_errno(explorer, "drain after a media fault", ret);
+		return;
+	}
+	if (plan->may_vanish) {
+		question.rule = VOLUME_SETS;
+		question.excused = plan->number;
+	}
+	if (judge(explorer, "the backing drained after a media fault", durable, &question) && all &&
+	    memcmp(durable, explorer->fault_buf, explorer->geometry.volume_bytes) != 0)
+		fail(explorer, "drain after a media fault", "the backing does not hold what was read");
+}
+
+static void check_slots(struct explorer *explorer, struct world *world, const struct fault_plan *plan)
+{
+	struct record_look look = record_look(&plan->record, sim_media_durable(world->media));
+
+	if (!look.valid[0] || !look.valid[1] || memcmp(look.slots[0], look.slots[1], plan->record.bytes) != 0)
+		fail(explorer, "open after a media fault", "the slots of a record were not made equal");
+}
+
+static void judge_fault(struct explorer *explorer, struct world *world, struct prng *prng,
+			const struct fault_plan *plan)
+{
+	struct volume_question question = question_of(explorer);
+	int ret = world_open(world);
+	bool all;
+
+	if (ret < 0) {
+		if (plan->kind == FAULT_RECORD && plan->slots_were_equal)
+			fail_errno(explorer, "open after a fault in one of two slots", ret); /* (MF1) */
+		return;
+	}
+	if (plan->kind == FAULT_RECORD)
+		check_slots(explorer, world, plan);
+	question.unknown = explorer->unknown;
+	if (plan->may_vanish) {
+		question.rule = VOLUME_SETS;
+		question.excused = plan->number;
+	}
+	if (!explorer->failed && read_cells(explorer, world, plan, &all) &&
+	    judge(explorer, "after a media fault", explorer->fault_buf, &question) && prng_happens(prng, 50))
+		drain_faulty(explorer, world, plan, all);
+}
+
+/* Hit it, open, judge, and drop what was opened. */
+static void apply_fault(struct explorer *explorer, struct world *world, struct prng *prng,
+			const struct fault_plan *plan)
+{
+	if (plan->bits == 0)
+		sim_media_poison(world->media, plan->off);
+	else
+		sim_media_flip(world->media, plan->off, plan->bits);
+	explorer->mode = MODE_MEDIA_FAULT;
+	explorer->depth = 2;
+	judge_fault(explorer, world, prng, plan);
+	if (world->cache != NULL)
+		world_drop(world);
+}
+
+static uint64_t fault_hash(uint64_t hash, const struct fault_plan *plan)
+{
+	return prng_mix(hash ^ prng_mix(plan->off << 8 | plan->bits));
+}
+
+void check_fault(struct explorer *explorer, unsigned state)
+{
+	struct prng prng = state_prng(explorer, state);
+	struct choice_store store;
+	struct fault_plan plan;
+	uint64_t hash;
+
+	enter_state(explorer, state);
+	choose_crash(&prng, (unsigned)prng_below(&prng, 6), explorer->live, &store);
+	hash = world_power_cut(explorer->live, &store.choice, explorer->check);
+	plan = plan_fault(explorer, &prng);
+	if (count_state(explorer, fault_hash(hash, &plan), MODE_MEDIA_FAULT) == 0)
+		return;
+	apply_fault(explorer, explorer->check, &prng, &plan);
+	explorer->depth = 0;
+}
+
+void choose_decay(struct explorer *explorer, struct prng *prng)
+{
+	const uint8_t *image = sim_media_view(explorer->check->media);
+
+	if (!pick_write(explorer, prng, image, &explorer->decaying)) {
+		explorer->decaying = 0;
+		return;
+	}
+	explorer->decay_is_quiet = may_look_torn(explorer, image, explorer->decaying);
+}
+
+void check_decay(struct explorer *explorer, struct prng *prng, uint64_t hash)
+{
+	const uint8_t *image = sim_media_view(explorer->nested->media);
+	struct fault_plan plan = { 0 };
+
+	if (!is_in_log(explorer, image, explorer->decaying))
+		return;
+	plan_write(explorer, prng, image, explorer->decaying, &plan);
+	/* What the image before said stays said: a recovery that was interrupted does not forget it (V7). */
+	plan.may_vanish = explorer->decay_is_quiet && !is_settled(explorer, image, explorer->decaying);
+	plan.bits = prng_happens(prng, 40) ? 0 : (uint8_t)(1u << prng_below(prng, 8));
+	if (count_state(explorer, fault_hash(hash, &plan), MODE_MEDIA_FAULT) != 0)
+		apply_fault(explorer, explorer->nested, prng, &plan);
+}

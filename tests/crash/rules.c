@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * rules.c - the rules that are checked while the library runs, at its stores and syncs.
+ *
+ * (OR1) A write gets its position when its key set is stored; before that nobody can see it.
+ * (OR2) dirty_tail moves only when every write to the backing has completed and was synced after that.
+ * (OR3) The end of a batch is durable before its first write to the backing.
+ * (OR4) After each successful sync the durable backing lies between the log's state at dirty_tail and at its head.
+ * (OR5) A record is never stored over the slot that holds the only valid copy, or the newest one.
+ * (OR6) A segment starts a new life only when the end of the old one, a FREE record of this generation, is durable; and
+ *       that generation is a new one.
+ * (OR7) A key set says of no line that it is durable while it is not; and of all that are, where nobody was in flight.
+ * (OR8) At an acknowledged durable write nothing of its data and key set is pending.
+ */
+#include "crash.h"
+
+#include "records.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct pc_pos decode_pos(const struct pcm_pos *pos)
+{
+	return (struct pc_pos){ .seq = pc_get64(pos->seq), .line = pc_get32(pos->line) };
+}
+
+static bool is_pending(const struct explorer *explorer, const struct volume_write *write)
+{
+	struct sim_media *media = explorer->live->media;
+	uint64_t lines_bytes = (uint64_t)write->lines * PCM_LINE;
+
+	return sim_media_is_pending(media, write->line_off + PCM_LINE - lines_bytes, lines_bytes) ||
+	       sim_media_is_pending(media, write->data_off, write->data_bytes);
+}
+
+/* (OR7) */
+static void check_mark(struct explorer *explorer, uint64_t pos, uint32_t durable_below)
+{
+	const struct volume *volume = &explorer->volume;
+	uint64_t segment = pos & ~(uint64_t)UINT32_MAX;
+	bool is_paged = explorer->geometry.granularity == PCACHE_GRANULARITY_PAGE;
+	uint64_t known = is_paged ? explorer->flushed : pos;
+
+	/* A page is pending again as soon as a neighbour is stored: nothing can be said of it here. */
+	for (uint32_t number = 1; number <= volume->issued && !is_paged; number++) {
+		const struct volume_write *write = &volume->writes[number];
+
+		if (write->pos >= segment && write->pos < segment + durable_below && is_pending(explorer, write))
+			fail(explorer, "store of a key set", "it calls durable what is not");
+	}
+	if (explorer->baton.participants == 0 && known >= segment && segment + durable_below < known)
+		fail(explorer, "store of a key set", "it does not say what is known to be durable");
+}
+
+/* (OR1) */
+static void note_kset(struct explorer *explorer, uint64_t off, uint64_t in_segment, const uint8_t *line)
+{
+	struct issuer *issuer = &explorer->issuers[explorer->baton.participants == 0 ? 0 : explorer->baton.turn];
+	uint32_t segment_bytes = explorer->geometry.segment_bytes;
+	struct volume_write *write;
+	struct pcm_kset header;
+	struct pcm_key first;
+	uint64_t pos;
+
+	memcpy(&header, line, sizeof(header));
+	if (pc_get32(header.magic) != PCM_MAGIC_KSET || header.flags != 0 || issuer->next == issuer->end)
+		return;
+	memcpy(&first, line + sizeof(header), sizeof(first));
+	write = &explorer->volume.writes[issuer->next];
+	write->line_off = off;
+	write->lines = pc_kset_lines(pc_get16(header.count));
+	write->data_off = off - in_segment + pc_get32(first.data_off);
+	write->data_bytes = write->cells * CELL_BYTES;
+	pos = pc_get64(header.seq) << 32 | (segment_bytes - in_segment - PCM_LINE) / PCM_LINE;
+	check_mark(explorer, pos, pc_get32(header.durable_below));
+	volume_place(&explorer->volume, issuer->next++, pos);
+}
+
+/* (OR2) */
+static void note_tails(struct explorer *explorer, const struct pcm_tails *tails)
+{
+	struct pc_pos tail = decode_pos(&tails->dirty_tail);
+
+	if (pc_pos_cmp(tail, explorer->tail) > 0 && !sim_backing_all_synced(explorer->live->backing))
+		fail(explorer, "store of the tails", "dirty_tail moves before the backing is synced");
+	explorer->tail = tail;
+	explorer->batch_end = decode_pos(&tails->batch_end);
+}
+
+/* (OR5) */
+static void check_slot(struct explorer *explorer, const struct record_place *place)
+{
+	struct record_look look = record_look(place, sim_media_durable(explorer->live->media));
+	unsigned other = !place->slot;
+
+	if (!look.valid[place->slot])
+		return;
+	if (!look.valid[other])
+		fail(explorer, "store of a record", "over the only valid copy");
+	else if (look.slot_seq[place->slot] > look.slot_seq[other])
+		fail(explorer, "store of a record", "over the newest copy");
+}
+
+/* (OR6) */
+static void check_new_life(struct explorer *explorer, const struct record_place *place, const struct pcm_segment *new)
+{
+	struct record_look look = record_look(place, sim_media_durable(explorer->live->media));
+	struct pcm_segment old;
+
+	if (!look.valid[look.newest])
+		return;
+	memcpy(&old, look.slots[look.newest], sizeof(old));
+	if (new->state == PCM_SEGMENT_FREE && old.state != PCM_SEGMENT_FREE &&
+	    pc_get64(new->gen) <= pc_get64(old.gen))
+		fail(explorer, "store of a segment record", "free, but of the same generation");
+	if (new->state != PCM_SEGMENT_OPEN)
+		return;
+	if (pc_get64(old.seq) == pc_get64(new->seq))
+		return;
+	if (old.state != PCM_SEGMENT_FREE || pc_get64(old.gen) != pc_get64(new->gen))
+		fail(explorer, "store of a segment record", "a new life before the end of the old one is durable");
+}
+
+static void note_record(struct explorer *explorer, const struct record_place *place, const void *data)
+{
+	check_slot(explorer, place);
+	if (place->magic == PCM_MAGIC_TAILS) {
+		struct pcm_tails tails;
+
+		memcpy(&tails, data, sizeof(tails));
+		note_tails(explorer, &tails);
+	} else if (place->magic == PCM_MAGIC_SEGMENT) {
+		struct pcm_segment segment;
+
+		memcpy(&segment, data, sizeof(segment));
+		check_new_life(explorer, place, &segment);
+	}
+}
+
+void rule_store(struct explorer *explorer, uint64_t off, const void *data, size_t len)
+{
+	struct record_place place;
+	uint64_t in_segment;
+
+	if (data == NULL || explorer->failed)
+		return;
+	if (record_at(&explorer->geometry, off, &place) && len == place.bytes) {
+		note_record(explorer, &place, data);
+		return;
+	}
+	in_segment = off < PCM_HEADER_BYTES ? 0 : (off - PCM_HEADER_BYTES) % explorer->geometry.segment_bytes;
+	if (in_segment >= PCM_SEGMENT_HEADER && len == PCM_LINE)
+		note_kset(explorer, off, in_segment, data);
+}
+
+/* (OR3) */
+void rule_submit(struct explorer *explorer)
+{
+	struct record_place place = record_number(&explorer->geometry, 2);
+	struct record_look look = record_look(&place, sim_media_durable(explorer->live->media));
+	struct pcm_tails tails;
+
+	if (explorer->failed)
+		return;
+	memcpy(&tails, look.slots[look.newest], sizeof(tails));
+	if (!look.valid[look.newest] || pc_pos_cmp(decode_pos(&tails.batch_end), explorer->batch_end) < 0 ||
+	    pc_pos_cmp(decode_pos(&tails.batch_end), explorer->tail) <= 0)
+		fail(explorer, "request to the backing", "the end of the batch is not durable");
+}
+
+/* (OR4) */
+void rule_synced(struct explorer *explorer)
+{
+	const struct volume_question question = {
+		.rule = VOLUME_PREFIX,
+		.low = world_pos(explorer->tail) - 1,
+		.high = UINT64_MAX,
+	};
+
+	if (!explorer->failed)
+		judge(explorer, "the backing alone after a sync", sim_backing_durable(explorer->live->backing),
+		      &question);
+}
+
+/* (OR8) */
+void rule_acknowledged(struct explorer *explorer, uint32_t number)
+{
+	const struct volume_write *write = &explorer->volume.writes[number];
+
+	if (explorer->failed)
+		return;
+	if (write->pos == 0)
+		fail(explorer, "acknowledged write", "it has no key set on the media");
+	else if (is_pending(explorer, write))
+		fail(explorer, "acknowledged write", "it is not durable");
+}

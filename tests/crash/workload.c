@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * workload.c - geometry and operations. Each operation has random numbers of its own, so that it stays what it is when
+ * others are left out.
+ */
+#include "crash.h"
+
+#include <string.h>
+
+#define OPERATIONS_MIN 12u
+#define TAKE_OVER_PERCENT 8u
+#define STREAM_GEOMETRY UINT64_MAX
+
+void choose_geometry(struct explorer *explorer)
+{
+	static const uint32_t segment_bytes[] = { 16384, 16384, 16384, 32768 };
+	struct prng prng = prng_of(explorer->seed, STREAM_GEOMETRY, 0);
+	struct geometry *geometry = &explorer->geometry;
+	unsigned small = explorer->options->small_geometry;
+
+	geometry->granularity = (enum pcache_granularity)(explorer->seed % 3);
+	geometry->segment_bytes = segment_bytes[prng_below(&prng, 4)];
+	geometry->segments = (uint32_t)(PCM_SEGMENTS_MIN + prng_below(&prng, 5));
+	geometry->volume_bytes = (16 + prng_below(&prng, 25)) * 1024 + CELL_BYTES * prng_below(&prng, 16);
+	if (prng_happens(&prng, 12)) /* more than one key can reach over */
+		geometry->volume_bytes += PCM_KEY_MAX_BYTES;
+	geometry->align_bytes = prng_happens(&prng, 50) ? 1 : 512;
+	geometry->batch_bytes = 2048u << prng_below(&prng, 5);
+	geometry->verify = prng_happens(&prng, 30) ? PCACHE_VERIFY_ALWAYS : PCACHE_VERIFY_FIRST;
+	geometry->gc_percent = prng_happens(&prng, 50) ? 70 : 30;
+	if ((small & EXPLORER_SMALL_CACHE) != 0) {
+		geometry->segment_bytes = 16384;
+		geometry->segments = PCM_SEGMENTS_MIN;
+	}
+	if ((small & EXPLORER_SMALL_VOLUME) != 0)
+		geometry->volume_bytes = 8192;
+	if (geometry->align_bytes == 512)
+		geometry->volume_bytes = pc_align_down(geometry->volume_bytes, 512);
+}
+
+/* ---- one call of the library ---- */
+
+bool is_expected(const struct explorer *explorer, int error)
+{
+	return error == 0 || explorer->backing_faulty;
+}
+
+static void check_result(struct explorer *explorer, const char *where, int ret)
+{
+	if (ret < 0 && !is_expected(explorer, ret))
+		fail_errno(explorer, where, ret);
+}
+
+/* Often in the same place: versions on versions; and across the end of a key. */
+uint64_t choose_offset(const struct explorer *explorer, struct prng *prng, uint64_t len)
+{
+	uint64_t bytes = explorer->volume.bytes;
+	uint64_t dice = prng_below(prng, 10);
+	uint64_t off = prng_below(prng, (bytes - len) / CELL_BYTES + 1) * CELL_BYTES;
+
+	if (dice < 4)
+		return pc_min64(off % 2048, bytes - len);
+	if (dice < 6 && bytes > PCM_KEY_MAX_BYTES + len)
+		return PCM_KEY_MAX_BYTES - off % (len + CELL_BYTES);
+	return off;
+}
+
+/* Writes [first, end) have returned. */
+void end_write(struct explorer *explorer, uint32_t first, uint32_t end, bool is_durable)
+{
+	for (uint32_t number = first; number < end; number++) {
+		explorer->volume.writes[number].returned = true;
+		if (!is_durable)
+			continue;
+		rule_acknowledged(explorer, number);
+		if (explorer->baton.participants != 0)
+			volume_require(&explorer->volume, number);
+	}
+	if (is_durable && explorer->baton.participants == 0)
+		volume_require_all(&explorer->volume);
+}
+
+/* A long write is a row of atomic ones: number them as the library cuts them. */
+static void do_write(struct explorer *explorer, unsigned flags)
+{
+	struct volume *volume = &explorer->volume;
+	uint64_t most = prng_happens(&explorer->prng, 15) ? 12000 : 1600;
+	uint64_t len = (1 + prng_below(&explorer->prng, pc_min64(most, volume->bytes / 2) / CELL_BYTES)) * CELL_BYTES;
+	uint64_t off = choose_offset(explorer, &explorer->prng, len);
+	bool is_paged = explorer->geometry.granularity == PCACHE_GRANULARITY_PAGE;
+	struct issuer *issuer = &explorer->issuers[0];
+	uint32_t first = volume->issued + 1;
+	ssize_t ret;
+
+	for (uint64_t done = 0; done < len;) {
+		uint64_t piece = pc_min64(len - done, explorer->live->cache->max_atomic_bytes);
+
+		volume_issue(volume, off + done, piece, explorer->scratch + done);
+		done += piece;
+	}
+	*issuer = (struct issuer){ first, volume->issued + 1 };
+	ret = pc_io_write(explorer->live->cache, explorer->scratch, len, off, flags);
+	if (ret != (ssize_t)len)
+		check_result(explorer, "write", ret < 0 ? (int)ret : -EIO);
+	/* after an error of the backing: what came before it, and that was never more than written */
+	end_write(explorer, first, issuer->next,
+		  !is_paged || (ret == (ssize_t)len && (flags & PCACHE_WRITE_FUA) != 0));
+}
+
+/* Everything that has returned is promised. */
+static void promise_returned(struct volume *volume)
+{
+	for (uint32_t number = 1; number <= volume->issued; number++)
+		if (volume->writes[number].returned && volume->writes[number].pos != 0 &&
+		    !volume_is_required(volume, number))
+			volume_require(volume, number);
+}
+
+void do_flush(struct explorer *explorer)
+{
+	int ret = pc_io_flush(explorer->live->cache);
+
+	if (ret < 0) {
+		fail_errno(explorer, "flush", ret);
+		return;
+	}
+	if (explorer->baton.participants != 0) {
+		promise_returned(&explorer->volume);
+		return;
+	}
+	explorer->flushed = world_pos(pc_cache_head(explorer->live->cache));
+	if (sim_media_pending(explorer->live->media) != 0 && explorer->geometry.granularity == PCACHE_GRANULARITY_PAGE)
+		fail(explorer, "flush", "something is pending after it");
+	volume_require_all(&explorer->volume);
+}
+
+static void do_read(struct explorer *explorer)
+{
+	const struct volume_question question = {
+		.rule = VOLUME_PREFIX,
+		.low = explorer->volume.newest,
+		.high = UINT64_MAX,
+	};
+	int ret = world_read(explorer->live, explorer->scratch);
+
+	if (ret < 0)
+		fail_errno(explorer, "read", ret);
+	else
+		judge(explorer, "read", explorer->scratch, &question);
+}
+
+static void do_drain(struct explorer *explorer)
+{
+	explorer->phase = MODE_DRAIN;
+	check_result(explorer, "drain", pc_writeback_drain(explorer->live->cache, NULL, NULL));
+	explorer->phase = MODE_POWER;
+}
+
+static void do_reopen(struct explorer *explorer)
+{
+	int ret;
+
+	explorer->phase = MODE_CLOSE;
+	ret = world_close(explorer->live, prng_happens(&explorer->prng, 25));
+	explorer->phase = MODE_POWER;
+	check_result(explorer, "close", ret);
+	if (explorer->spare->cache != NULL || explorer->failed)
+		return;
+	volume_require_all(&explorer->volume); /* close flushes */
+	ret = world_open(explorer->live);
+	if (ret < 0)
+		fail_errno(explorer, "open after close", ret);
+}
+
+/* One-shot, soon; healed by a later operation of this kind, or sooner. */
+static void do_backing_fault(struct explorer *explorer)
+{
+	static const int errors[SIM_BACKING_FAULTS] = {
+		[SIM_SUBMIT_FAILS] = -EIO, [SIM_REAP_FAILS] = -EINTR, [SIM_WRITE_FAILS] = -EIO,
+		[SIM_WRITE_IS_SHORT] = -EIO, [SIM_SYNC_FAILS] = -EIO,
+	};
+	enum sim_backing_fault fault = (enum sim_backing_fault)prng_below(&explorer->prng, SIM_BACKING_FAULTS);
+	struct sim_backing *backing = explorer->live->backing;
+
+	sim_backing_heal(backing);
+	explorer->backing_faulty = false;
+	if (fault == SIM_READ_FAILS) {
+		sim_backing_shuffle(backing, prng_next(&explorer->prng));
+		return;
+	}
+	sim_backing_inject(backing, fault, 1 + prng_below(&explorer->prng, 3), errors[fault], false);
+	explorer->backing_faulty = true;
+}
+
+/* ---- the workload ---- */
+
+static void do_operation(struct explorer *explorer)
+{
+	struct pcache *cache = explorer->live->cache;
+	uint64_t dice = prng_below(&explorer->prng, 100);
+
+	if (dice < 45)
+		do_write(explorer, 0);
+	else if (dice < 50)
+		do_write(explorer, PCACHE_WRITE_FUA);
+	else if (dice < 59)
+		do_flush(explorer);
+	else if (dice < 68)
+		check_result(explorer, "write-back", pc_writeback_step(cache));
+	else if (dice < 73)
+		check_result(explorer, "reclaim", pc_reclaim_step(cache));
+	else if (dice < 77)
+		do_drain(explorer);
+	else if (dice < 81)
+		do_read(explorer);
+	else if (dice < 85)
+		do_reopen(explorer);
+	else if (dice < 94)
+		do_round(explorer);
+	else
+		do_backing_fault(explorer);
+}
+
+static void run_operation(struct explorer *explorer, uint64_t number)
+{
+	explorer->prng = prng_of(explorer->seed, 1, number);
+	if (prng_happens(&explorer->prng, TAKE_OVER_PERCENT) && explorer->take_over_in == 0) {
+		explorer->take_over_in = 1 + (unsigned)prng_below(&explorer->prng, 6);
+		explorer->take_over_by_kill = prng_happens(&explorer->prng, 50);
+	}
+	do_operation(explorer);
+	finish_take_over(explorer);
+}
+
+static bool is_kept(const struct explorer *explorer, uint64_t number)
+{
+	uint64_t kept = explorer->options->keep_operations;
+
+	return kept == 0 || (kept >> number & 1) != 0;
+}
+
+void run_workload(struct explorer *explorer)
+{
+	struct prng prng = prng_of(explorer->seed, 2, 0);
+	uint64_t operations = OPERATIONS_MIN + prng_below(&prng, OPERATIONS_MAX - OPERATIONS_MIN);
+	int ret;
+
+	explorer->phase = MODE_CREATE;
+	ret = world_open(explorer->live);
+	explorer->phase = MODE_POWER;
+	if (ret < 0) {
+		fail_errno(explorer, "create", ret);
+		return;
+	}
+	for (uint64_t i = 0; i < operations && !explorer->failed; i++)
+		if (is_kept(explorer, i))
+			run_operation(explorer, i);
+	if (!explorer->failed)
+		crash_point(explorer);
+	finish_take_over(explorer);
+	if (!explorer->failed)
+		do_read(explorer);
+}
