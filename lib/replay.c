@@ -12,7 +12,8 @@
  * (E3) There, a bad line under the highest `durable_below` of any valid key set, or under dirty_tail or the end of a batch,
  *      is corruption: it was durable once. A bad line above is a write that was never acknowledged.
  * (E4) Data is checked in segments that were not sealed: one bad key above that mark voids its whole key set (a write is
- *      whole or absent); under the mark the data decayed, the key stays, and its readers are told.
+ *      whole or absent); under the mark the data decayed, the key stays, and its readers are told. So it does where the
+ *      data cannot be read: that may be an acknowledged write, and the error may pass.
  */
 #include "cache.h"
 
@@ -128,17 +129,22 @@ static void find_end(struct scan *scan, uint32_t room)
 	}
 }
 
-static int data_is_good(struct scan *scan, uint32_t line, const struct pc_kset *kset, bool *ret_good)
+enum finding { DATA_GOOD, DATA_BAD, DATA_UNREADABLE };
+
+static int check_data(struct scan *scan, uint32_t line, const struct pc_kset *kset, enum finding *ret_finding)
 {
-	*ret_good = true;
-	for (uint32_t i = 0; i < kset->count && *ret_good; i++) {
+	*ret_finding = DATA_GOOD;
+	for (uint32_t i = 0; i < kset->count && *ret_finding != DATA_BAD; i++) {
 		struct pc_key key = pc_kset_key(&scan->lines, line, i);
 		int ret = pc_media_read(scan->replay->cache->media, scan->data, scan->segment->off + key.data_off,
 					key.stored_len);
 
 		if (ret < 0 && ret != -EIO)
 			return ret;
-		*ret_good = ret == 0 && pc_crc32c(0, scan->data, key.stored_len) == key.data_crc;
+		if (ret < 0)
+			*ret_finding = DATA_UNREADABLE;
+		else if (pc_crc32c(0, scan->data, key.stored_len) != key.data_crc)
+			*ret_finding = DATA_BAD;
 	}
 	return 0;
 }
@@ -157,18 +163,18 @@ static int add_voids(struct pc_replayed *found, uint32_t line, uint32_t count)
 
 static int judge_kset(struct scan *scan, uint32_t line, const struct pc_kset *kset) /* (E4) */
 {
-	bool good;
-	int ret = data_is_good(scan, line, kset, &good);
+	enum finding finding;
+	int ret = check_data(scan, line, kset, &finding);
 
 	if (ret < 0)
 		return ret;
-	if (!good && line >= scan->found->known)
+	if (finding == DATA_BAD && line >= scan->found->known)
 		return add_voids(scan->found, line, kset->lines);
-	if (!good)
-		pc_log(&scan->replay->cache->config.log, PCACHE_LOG_WARNING,
-		       "segment %u, line %u: acknowledged data does not match its checksum any more", scan->segment->id,
-		       line);
-	return enter_kset(scan, line, kset, good);
+	if (finding != DATA_GOOD)
+		pc_log(&scan->replay->cache->config.log, PCACHE_LOG_WARNING, "segment %u, line %u: %s", scan->segment->id, line,
+		       finding == DATA_BAD ? "acknowledged data does not match its checksum any more" :
+					     "its data cannot be read; readers will be told");
+	return enter_kset(scan, line, kset, finding == DATA_GOOD);
 }
 
 static int scan_unsealed(struct scan *scan)

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * simulated.c - a workload on the simulated media and backing, with each allocation, media primitive and backing
+ * operation failing in its turn, once or for ever after, also during recovery.
+ *
+ * The workload: create, write until segments rotate and are reclaimed, flush, drain; the process is killed; recover,
+ * read all, write, drain, close. After the fault is gone the power is cut, and the cache opened on healthy parts:
+ *
+ * (L1) Each call returns a negative errno that fits the fault, or succeeds. It never hangs: there are no threads, and
+ *      what it does is bounded.
+ * (L2) Reads never show less than what was acknowledged; after the power cut not less than what was durable.
+ * (L3) The healthy cache opens, drains, and the backing then holds what reads showed.
+ * (L4) When everything is closed, nothing is allocated.
+ * (L5) An open that failed for want of memory has stored nothing.
+ */
+#include "model.h"
+#include "point.h"
+#include "sweep.h"
+
+#include "cache.h"
+#include "sim/sim_backing.h"
+#include "sim/sim_media.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SEGMENT_BYTES   PCM_SEGMENT_TEST_MIN
+#define MEDIA_BYTES     (PCM_HEADER_BYTES + PCM_SEGMENTS_MIN * SEGMENT_BYTES)
+#define CEILING_SECONDS 1800u
+
+enum fault_kind {
+	FAULT_MEMORY,
+	FAULT_MEDIA,
+	FAULT_BACKING, /* with the fault of the backing in `fault` */
+};
+
+struct setting {
+	enum pcache_granularity granularity;
+	enum fault_kind kind;
+	enum sim_backing_fault fault;
+	unsigned primitives; /* of the media */
+	int error;
+};
+
+struct flow {
+	struct sweep *sweep;
+	const struct setting *setting;
+	struct sim_media *media;
+	struct sim_backing *backing;
+	struct pcache *cache;
+	struct model model;
+	uint64_t random;
+	uint8_t buf[MODEL_BYTES];
+	bool created;
+};
+
+static uint64_t below(struct flow *flow, uint64_t limit)
+{
+	flow->random = flow->random * 6364136223846793005ull + 1442695040888963407ull;
+	return (flow->random >> 33) % limit;
+}
+
+/* ---- faults ---- */
+
+static void arm(struct flow *flow, uint64_t nth)
+{
+	const struct setting *setting = flow->setting;
+	bool sticky = flow->sweep->sticky;
+
+	if (setting->kind == FAULT_MEMORY)
+		point_arm(nth, sticky);
+	else if (setting->kind == FAULT_MEDIA)
+		sim_media_fail(flow->media, setting->primitives, nth, setting->error, sticky);
+	else
+		sim_backing_inject(flow->backing, setting->fault, nth, setting->error, sticky);
+}
+
+static bool was_reached(struct flow *flow)
+{
+	switch (flow->setting->kind) {
+	case FAULT_MEMORY:
+		return point_has_failed();
+	case FAULT_MEDIA:
+		return sim_media_has_failed(flow->media);
+	default:
+		return sim_backing_counts(flow->backing).faults > 0;
+	}
+}
+
+/* (L1) What a caller may see. A record that cannot be read counts as damaged. */
+static bool fits(const struct setting *setting, int64_t ret)
+{
+	switch (setting->kind) {
+	case FAULT_MEMORY:
+		return ret == -ENOMEM;
+	case FAULT_MEDIA:
+		return ret == setting->error || ret == -EIO || ret == -EUCLEAN;
+	default:
+		return ret == setting->error || ret == -EIO;
+	}
+}
+
+static bool succeeded(struct flow *flow, const char *what, int64_t ret)
+{
+	if (ret >= 0)
+		return true;
+	if (!was_reached(flow))
+		sweep_fail(flow->sweep, "an error before the fault", ret);
+	else if (!fits(flow->setting, ret))
+		sweep_fail(flow->sweep, what, ret);
+	return false;
+}
+
+/* ---- steps ---- */
+
+static int open_cache(struct flow *flow)
+{
+	const struct pc_config config = {
+		.create = true,
+		.segment_bytes = SEGMENT_BYTES,
+		.gc_percent = 60,
+		.batch_bytes = 9000,
+		.queue_depth = 4,
+		.verify = PCACHE_VERIFY_FIRST,
+		.replay_threads = 1,
+	};
+
+	return pc_cache_open(&config, sim_media_open(flow->media, false), sim_backing_base(flow->backing), true,
+			     &flow->cache);
+}
+
+/* (L5) */
+static bool open_and_compare(struct flow *flow)
+{
+	static uint8_t before[MEDIA_BYTES];
+	int ret;
+
+	memcpy(before, sim_media_view(flow->media), MEDIA_BYTES);
+	ret = open_cache(flow);
+	if (ret < 0 && flow->setting->kind == FAULT_MEMORY && flow->created &&
+	    memcmp(before, sim_media_view(flow->media), MEDIA_BYTES) != 0)
+		sweep_fail(flow->sweep, "L5: a failed open has changed the media", ret);
+	return succeeded(flow, "open", ret);
+}
+
+static void write_one(struct flow *flow)
+{
+	bool is_paged = flow->setting->granularity == PCACHE_GRANULARITY_PAGE;
+	unsigned flags = below(flow, 8) == 0 ? PCACHE_WRITE_FUA : 0;
+	uint32_t sectors = 1 + (uint32_t)below(flow, below(flow, 4) == 0 ? 24 : 6);
+	uint32_t first = (uint32_t)below(flow, MODEL_SECTORS - sectors);
+	ssize_t ret;
+
+	model_begin(&flow->model, first, sectors, flow->buf);
+	ret = pc_io_write(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, flags);
+	if (!succeeded(flow, "write", ret))
+		return;
+	model_acknowledge(&flow->model, (uint32_t)ret / MODEL_SECTOR,
+			  !is_paged || ((flags & PCACHE_WRITE_FUA) != 0 && ret == (ssize_t)(sectors * MODEL_SECTOR)));
+	/* FUA covers what came before it. */
+	if (is_paged && (flags & PCACHE_WRITE_FUA) != 0)
+		model_flushed(&flow->model);
+}
+
+static void flush(struct flow *flow)
+{
+	if (succeeded(flow, "flush", pc_io_flush(flow->cache)))
+		model_flushed(&flow->model);
+}
+
+/* (L2) A sector that cannot be read is an error, and says nothing about the others. */
+static bool read_all(struct flow *flow, bool after_power_cut)
+{
+	bool good = true;
+
+	for (uint32_t off = 0; off < MODEL_BYTES; off += 4096) {
+		ssize_t ret = pc_io_read(flow->cache, flow->buf + off, 4096, off, 0);
+
+		if (!succeeded(flow, "read", ret))
+			good = false;
+	}
+	if (good) {
+		uint32_t sector = model_check(&flow->model, flow->buf, after_power_cut);
+
+		if (sector < MODEL_SECTORS)
+			sweep_fail(flow->sweep, after_power_cut ? "L2: durable, and gone, in sector" :
+								  "L2: acknowledged, and not read, in sector", sector);
+	}
+	return good;
+}
+
+static void drain(struct flow *flow)
+{
+	if (succeeded(flow, "drain", pc_writeback_drain(flow->cache, NULL, NULL)))
+		model_flushed(&flow->model);
+}
+
+static void work(struct flow *flow, unsigned writes)
+{
+	for (unsigned i = 0; i < writes; i++) {
+		write_one(flow);
+		if (i % 8 == 4)
+			flush(flow);
+		if (i % 16 == 9)
+			succeeded(flow, "write-back", pc_writeback_step(flow->cache));
+		if (i % 16 == 13)
+			succeeded(flow, "reclaim", pc_reclaim_step(flow->cache));
+	}
+	read_all(flow, false);
+	drain(flow);
+}
+
+/* The process goes, the machine stays. */
+static void kill_process(struct flow *flow)
+{
+	sim_media_kill(flow->media);
+	flow->cache->media = NULL;
+	pc_cache_abandon(flow->cache);
+	flow->cache = NULL;
+}
+
+static void close_cache(struct flow *flow)
+{
+	int ret = pc_cache_close(flow->cache, false);
+
+	flow->cache = NULL;
+	if (succeeded(flow, "close", ret))
+		model_flushed(&flow->model);
+}
+
+static void run_workload(struct flow *flow)
+{
+	flow->created = false;
+	if (!open_and_compare(flow))
+		return;
+	flow->created = true;
+	work(flow, 40);
+	work(flow, 6); /* so that there is something to recover */
+	for (unsigned i = 0; i < 6; i++)
+		write_one(flow);
+	kill_process(flow);
+	if (!open_and_compare(flow))
+		return;
+	read_all(flow, false);
+	work(flow, 20);
+	close_cache(flow);
+}
+
+/* ---- afterwards ---- */
+
+static void cut_power(struct flow *flow)
+{
+	static uint8_t media[MEDIA_BYTES];
+	static uint8_t backing[MODEL_BYTES];
+
+	memcpy(media, sim_media_durable(flow->media), MEDIA_BYTES);
+	sim_media_reset_to(flow->media, media);
+	sim_backing_crash_image(flow->backing, backing, NULL, NULL);
+	sim_backing_reset_to(flow->backing, backing);
+}
+
+/* (L3) */
+static void check_afterwards(struct flow *flow)
+{
+	int ret = open_cache(flow);
+
+	if (ret < 0 && !flow->created)
+		return; /* half a cache that nobody was told of */
+	if (ret < 0) {
+		sweep_fail(flow->sweep, "L3: the healthy cache does not open", ret);
+		return;
+	}
+	if (!read_all(flow, true)) {
+		sweep_fail(flow->sweep, "L3: the healthy cache cannot be read", 0);
+	} else {
+		model_settle(&flow->model, flow->buf);
+		ret = pc_writeback_drain(flow->cache, NULL, NULL);
+		if (ret < 0)
+			sweep_fail(flow->sweep, "L3: the healthy cache does not drain", ret);
+		else if (model_check(&flow->model, sim_backing_durable(flow->backing), false) < MODEL_SECTORS)
+			sweep_fail(flow->sweep, "L3: drained, and not on the backing", 0);
+	}
+	ret = pc_cache_close(flow->cache, false);
+	if (ret < 0)
+		sweep_fail(flow->sweep, "L3: the healthy cache does not close", ret);
+}
+
+static bool run(struct sweep *sweep, void *arg)
+{
+	static struct flow flow;
+	bool reached;
+
+	flow = (struct flow){ .sweep = sweep, .setting = arg, .random = 17 };
+	flow.media = sim_media_new(MEDIA_BYTES, flow.setting->granularity);
+	if (flow.media == NULL || sim_backing_new(MODEL_BYTES, MODEL_SECTOR, &flow.backing) != 0)
+		abort();
+	arm(&flow, sweep->point);
+	run_workload(&flow);
+	reached = was_reached(&flow);
+	arm(&flow, 0);
+	sim_backing_heal(flow.backing);
+	cut_power(&flow);
+	check_afterwards(&flow);
+	if (point_live_allocations() != 0) /* (L4) */
+		sweep_fail(sweep, "L4: allocated, and never freed", point_live_allocations());
+	sim_media_delete(flow.media);
+	sim_backing_free(flow.backing);
+	return reached;
+}
+
+static void sweep_setting(struct sweep *sweep, const char *what, struct setting setting)
+{
+	static const char *const granularities[] = { "byte", "cache_line", "page" };
+
+	for (unsigned i = 0; i < 3; i++) {
+		char name[64];
+
+		setting.granularity = (enum pcache_granularity)i;
+		snprintf(name, sizeof(name), "%s@%s", what, granularities[i]);
+		/* A signal for each wait, for ever: no process is in that state. */
+		if (setting.error == -EINTR)
+			sweep_single(sweep, name, run, &setting);
+		else
+			sweep_all(sweep, name, run, &setting);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		enum sim_backing_fault fault;
+		int error;
+	} faults[] = {
+		{ "submit_without_room", SIM_SUBMIT_FAILS, -EAGAIN },
+		{ "submit_with_an_error", SIM_SUBMIT_FAILS, -EIO },
+		{ "reap_interrupted", SIM_REAP_FAILS, -EINTR },
+		{ "reap_with_an_error", SIM_REAP_FAILS, -EIO },
+		{ "write_with_an_error", SIM_WRITE_FAILS, -EIO },
+		{ "write_to_a_full_backing", SIM_WRITE_FAILS, -ENOSPC },
+		{ "write_that_is_short", SIM_WRITE_IS_SHORT, -EIO },
+		{ "read_of_the_backing", SIM_READ_FAILS, -EIO },
+		{ "sync_that_loses_writes", SIM_SYNC_FAILS, -EIO },
+	};
+	const char *what = argc == 2 ? argv[1] : "";
+	struct sweep sweep = { 0 };
+
+	alarm(CEILING_SECONDS);
+	if (strcmp(what, "memory") == 0) {
+		sweep_setting(&sweep, "allocation", (struct setting){ .kind = FAULT_MEMORY });
+	} else if (strcmp(what, "media") == 0) {
+		sweep_setting(&sweep, "media_store", (struct setting){
+			.kind = FAULT_MEDIA, .primitives = SIM_ANY & ~SIM_READ, .error = -EIO });
+	} else if (strcmp(what, "media_read") == 0) {
+		sweep_setting(&sweep, "media_read", (struct setting){
+			.kind = FAULT_MEDIA, .primitives = SIM_READ, .error = -EIO });
+	} else if (strcmp(what, "backing") == 0) {
+		for (unsigned i = 0; i < PC_ARRAY_SIZE(faults); i++)
+			sweep_setting(&sweep, faults[i].name, (struct setting){
+				.kind = FAULT_BACKING, .fault = faults[i].fault, .error = faults[i].error });
+	} else {
+		fprintf(stderr, "usage: fault_simulated memory|media|media_read|backing\n");
+		return 2;
+	}
+	return sweep_end(&sweep);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sweep.c - from the first point to the last, and TAP.
+ */
+#include "sweep.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define SHOWN_MAX  5u
+#define POINTS_MAX 100000u /* a workload without an end is a failure, too */
+
+void sweep_fail(struct sweep *sweep, const char *what, int64_t value)
+{
+	if (sweep->failed++ < SHOWN_MAX)
+		printf("# FAILURE: %s, point %" PRIu64 "%s: %s (%" PRId64 ")\n", sweep->name, sweep->point,
+		       sweep->sticky ? " and all after it" : "", what, value);
+}
+
+static void sweep_once(struct sweep *sweep, sweep_run_fn run, void *arg)
+{
+	uint64_t stride = sweep->sticky && sweep->sticky_stride != 0 ? sweep->sticky_stride : 1;
+	uint64_t failed = sweep->failed;
+	uint64_t points = 0;
+	bool reached = true;
+
+	for (sweep->point = 1; reached; sweep->point += stride) {
+		reached = run(sweep, arg);
+		points += reached;
+		if (sweep->point >= POINTS_MAX) {
+			sweep_fail(sweep, "no end of points", 0);
+			break;
+		}
+	}
+	sweep->points += points;
+	if (points == 0)
+		sweep_fail(sweep, "nothing can fail", 0);
+	printf("%s %u - %s_%s_loses_nothing\n", sweep->failed == failed ? "ok" : "not ok", ++sweep->cases, sweep->name,
+	       sweep->sticky ? "fails_for_ever" : "fails_once");
+	printf("# %" PRIu64 " points\n", points);
+	fflush(stdout);
+}
+
+void sweep_single(struct sweep *sweep, const char *name, sweep_run_fn run, void *arg)
+{
+	sweep->name = name;
+	sweep->sticky = false;
+	sweep_once(sweep, run, arg);
+}
+
+void sweep_all(struct sweep *sweep, const char *name, sweep_run_fn run, void *arg)
+{
+	sweep_single(sweep, name, run, arg);
+	sweep->sticky = true;
+	sweep_once(sweep, run, arg);
+}
+
+int sweep_end(struct sweep *sweep)
+{
+	printf("1..%u\n# points %" PRIu64 ", failed %" PRIu64 "\n", sweep->cases, sweep->points, sweep->failed);
+	return sweep->failed == 0 ? 0 : 1;
+}
