@@ -14,9 +14,9 @@
  *      brings two ends; a publish adds two ends at most and takes one from P, a removal adds none, so the sum only grows
  *      with a prepare, and that is where the capacity is raised to it. Alone in a leaf two extents a key are enough:
  *      whoever comes to join makes room for both.
+ *      A key that was not prepared (insert) makes its room on the spot: over k extents that are later it needs k + 2 more
+ *      at most, one for each gap between them, and one for an older extent that it cuts in two.
  * (X4) live[segment] is the number of bytes that the extents find in that segment.
- *      A key that comes alone (insert) makes its room on the spot: one that overlaps k extents adds k + 2 at most, since
- *      each later one cuts it once more, and only at its two ends can it cut others.
  * (X5) An empty leaf that nobody prepares is freed.
  * (X6) A look-up waits for memory three times, one after the other: bucket, head of the leaf, extent. The bucket
  *      remembers how many extents its first leaf has, so that the last two can be fetched at once, and early. What is
@@ -353,23 +353,23 @@ static uint32_t count_ends(const struct pc_leaf *leaf)
 	return ends;
 }
 
-/* (X3) */
-static int promise_room(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t keys)
+/* Room for what is prepared in the leaf and `keys` more, wherever they fall (X3). */
+static int share_room(struct pc_index *index, struct pc_leaf **link, uint32_t keys)
 {
 	const struct pc_leaf *leaf = *link;
-	uint32_t promised;
-	int ret;
+	uint32_t promised = 2 * (leaf->prepared + keys);
 
-	if (leaf == NULL || leaf->prepared == 0) {
-		ret = reserve_extents(index, link, number, 2 * keys);
-	} else {
-		promised = 2 * (leaf->prepared + keys);
-		/* An extent has two ends at most: where that much room is there, they need not be counted. */
-		if (2 * leaf->count + promised <= leaf->capacity)
-			ret = 0;
-		else
-			ret = reserve_extents(index, link, number, count_ends(leaf) + promised - leaf->count);
-	}
+	/* An extent has two ends at most: where that much room is there, they need not be counted. */
+	if (2 * leaf->count + promised <= leaf->capacity)
+		return 0;
+	return reserve_extents(index, link, leaf->number, count_ends(leaf) + promised - leaf->count);
+}
+
+static int promise_room(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t keys)
+{
+	int ret = *link == NULL || (*link)->prepared == 0 ? reserve_extents(index, link, number, 2 * keys) :
+							     share_room(index, link, keys);
+
 	if (ret == 0)
 		(*link)->prepared += keys;
 	return ret;
@@ -440,16 +440,16 @@ void pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping)
 static int make_room(struct pc_index *index, struct pc_leaf **link, uint64_t number, const struct pc_extent *new)
 {
 	const struct pc_leaf *leaf = *link;
-	uint32_t overlaps = 0;
+	uint32_t later = 0;
 
 	if (leaf == NULL)
 		return reserve_extents(index, link, number, 2);
 	if (leaf->prepared != 0)
-		return reserve_extents(index, link, number, count_ends(leaf) + 2 * (leaf->prepared + 1) - leaf->count);
+		return share_room(index, link, 1);
 	for (uint32_t i = first_behind(leaf, (uint32_t)new->off);
 	     i < leaf->count && leaf->extents[i].off < extent_end(new); i++)
-		overlaps++;
-	return reserve_extents(index, link, number, overlaps + 2);
+		later += is_later(index, &leaf->extents[i], new);
+	return reserve_extents(index, link, number, later + 2);
 }
 
 int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping)
@@ -481,13 +481,13 @@ void pc_index_prefetch_bucket(const struct pc_index *index, uint64_t off)
 
 /*
  * Looks without the lock: a pointer that is old by now is as harmless as any other address, it is never followed. So
- * hidden from TSan.
+ * hidden from TSan; the loads are plain ones, because clang's TSan looks at atomic ones all the same.
  */
 __attribute__((no_sanitize("thread"))) void pc_index_prefetch_leaf(const struct pc_index *index, uint64_t off)
 {
 	const struct pc_bucket *bucket = bucket_of(index, off / PC_LEAF_BYTES);
-	uintptr_t leaf = (uintptr_t)__atomic_load_n(&bucket->leaves, __ATOMIC_RELAXED);
-	uint32_t count = __atomic_load_n(&bucket->first_count, __ATOMIC_RELAXED);
+	uintptr_t leaf = (uintptr_t)*(struct pc_leaf *const volatile *)&bucket->leaves;
+	uint32_t count = *(const volatile uint32_t *)&bucket->first_count;
 	size_t extent = guess_extent(count, (uint32_t)(off % PC_LEAF_BYTES));
 
 	__builtin_prefetch((const void *)leaf, 1);

@@ -113,12 +113,16 @@ static int store_kset(struct pcache *cache, const struct pc_segment *segment, co
 
 /* (W2) On a media that failed, what can be stored of the VOIDs is; such a segment is never sealed. */
 static int void_reservation(struct pcache *cache, const struct pc_segment *segment,
-			     const struct pc_reservation *reservation)
+			    const struct pc_reservation *reservation)
 {
 	int ret = 0;
 
 	for (uint32_t i = 0; i < reservation->lines; i++) {
-		const struct pc_kset kset = { .seq = segment->seq, .durable_below = reservation->durable_below, .is_void = true };
+		const struct pc_kset kset = {
+			.seq = segment->seq,
+			.durable_below = reservation->durable_below,
+			.is_void = true,
+		};
 		uint8_t line[PCM_LINE];
 		int copied;
 
@@ -129,6 +133,15 @@ static int void_reservation(struct pcache *cache, const struct pc_segment *segme
 	if (ret < 0)
 		return ret;
 	return pc_media_sync(cache->media); /* order: durable before the caller hears that the write failed (W2) */
+}
+
+/* The write failed with `error`, and is as if it had never been made, or the media failed too. */
+static int take_back(struct pcache *cache, const struct pc_segment *segment, const struct pc_reservation *reservation,
+		     int error)
+{
+	int ret = void_reservation(cache, segment, reservation);
+
+	return ret < 0 ? pc_cache_fail_media(cache, ret) : error;
 }
 
 static struct pc_mapping mapping_of(const struct pc_reservation *reservation, const struct write_plan *plan, uint32_t i)
@@ -212,8 +225,8 @@ static int write_atomic(struct pcache *cache, const uint8_t *buf, size_t len, ui
 		unprepare(cache, &plan, off, len);
 	} else {
 		ret = publish(cache, &reservation, &plan);
-		if (pc_unlikely(ret < 0 && void_reservation(cache, segment, &reservation) < 0))
-			ret = pc_cache_fail_media(cache, -EIO);
+		if (pc_unlikely(ret < 0))
+			ret = take_back(cache, segment, &reservation, ret);
 	}
 	if (pc_stream_commit(&cache->write, &reservation, &sealed_lines)) {
 		int sealed = pc_rotate_seal(cache, reservation.segment, seq, sealed_lines);

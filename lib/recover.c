@@ -96,7 +96,8 @@ static int build_state(struct pcache *cache, const struct pc_segments_layout *la
 	if (ret == 0)
 		ret = pc_index_new(cache->segments->refs, layout->segment_count, capacity, &cache->index);
 	if (ret == 0)
-		ret = pc_stream_init(&cache->write, layout->segment_count, cache->segments->room - 1, commit_is_durable); /* V7 */
+		ret = pc_stream_init(&cache->write, layout->segment_count, cache->segments->room - 1 /* (V7) */,
+				     commit_is_durable);
 	return ret;
 }
 
@@ -421,6 +422,7 @@ static int repair_slots(struct pcache *cache)
 	return ret < 0 ? ret : pc_media_sync(cache->media);
 }
 
+/* Stored and flushed; a fence makes it durable. */
 static int store_void(struct pcache *cache, const struct pc_replayed *item, uint32_t line)
 {
 	const struct pc_segment *segment = pc_segment_at(cache->segments, item->segment);
@@ -431,22 +433,21 @@ static int store_void(struct pcache *cache, const struct pc_replayed *item, uint
 		.is_void = true,
 	};
 	uint8_t bytes[PCM_LINE];
+	int ret;
 
 	pc_kset_encode(segment->kset_seed, line, &kset, NULL, bytes);
-	return pc_media_copy(cache->media, off, bytes, sizeof(bytes), PC_COPY_CACHED);
+	ret = pc_media_copy(cache->media, off, bytes, sizeof(bytes), PC_COPY_CACHED);
+	return ret < 0 ? ret : pc_media_flush(cache->media, off, sizeof(bytes));
 }
 
-/* (V7) The last line that there is room for is kept free by the stream; a forged segment may have none. */
+/* (V7) The stream keeps the last line free for this; only a forged segment is full to the end. */
 static int save_mark(struct pcache *cache, struct pc_replayed *item)
 {
-	uint64_t off = pc_line_off(cache->segments->segment_bytes, item->lines);
 	int ret;
 
 	if (item->known <= item->said || item->lines + item->units >= cache->segments->room)
 		return 0;
 	ret = store_void(cache, item, item->lines);
-	if (ret == 0)
-		ret = pc_media_flush(cache->media, pc_segment_at(cache->segments, item->segment)->off + off, PCM_LINE);
 	if (ret < 0)
 		return ret;
 	item->lines++;

@@ -171,7 +171,8 @@ static int judge_kset(struct scan *scan, uint32_t line, const struct pc_kset *ks
 	if (finding == DATA_BAD && line >= scan->found->known)
 		return add_voids(scan->found, line, kset->lines);
 	if (finding != DATA_GOOD)
-		pc_log(&scan->replay->cache->config.log, PCACHE_LOG_WARNING, "segment %u, line %u: %s", scan->segment->id, line,
+		pc_log(&scan->replay->cache->config.log, PCACHE_LOG_WARNING, "segment %u, line %u: %s",
+		       scan->segment->id, line,
 		       finding == DATA_BAD ? "acknowledged data does not match its checksum any more" :
 					     "its data cannot be read; readers will be told");
 	return enter_kset(scan, line, kset, finding == DATA_GOOD);

@@ -94,8 +94,8 @@ if [ ! -e /disk/second ]; then
 	sync
 	echo "DAX: copying"
 	/programs/pcache-cp $cp_options --no-drain /disk/source /disk/copy &
-	while read_kib=$(($(sed -n 's/rchar: //p' "/proc/$!/io") / 1024)); do
-		[ "$read_kib" -lt 30000 ] || echo "DAX: in the middle, $read_kib KiB read"
+	while read_bytes=$(sed -n 's/rchar: //p' "/proc/$!/io") && [ -n "$read_bytes" ]; do
+		[ "$read_bytes" -lt 30000000 ] || echo "DAX: in the middle, $read_bytes bytes read"
 		sleep 0.1
 	done
 	echo "DAX: FAILED the copy ended before the machine was killed"

@@ -15,8 +15,11 @@ unset PMEM2_FORCE_GRANULARITY
 # A log of an earlier run must not be counted.
 rm -f "$build"/meson-logs/testlog*.json
 
+# Many of them wait more than they work.
+processes=$((2 * $(getconf _NPROCESSORS_ONLN)))
+
 status=0
-meson test -C "$build" --print-errorlogs "$@" </dev/null || status=$?
+meson test -C "$build" --print-errorlogs --num-processes "$processes" "$@" </dev/null || status=$?
 echo
 "$here/test-summary" "$build"/meson-logs/testlog*.json
 exit "$status"
