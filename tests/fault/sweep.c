@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define SHOWN_MAX  5u
 #define POINTS_MAX 100000u /* a workload without an end is a failure, too */
@@ -17,9 +18,18 @@ void sweep_fail(struct sweep *sweep, const char *what, int64_t value)
 		       sweep->sticky ? " and all after it" : "", what, value);
 }
 
+/* Every nth point, where the scale of the test suite (percent) is below 100. */
+static uint64_t thinned(void)
+{
+	const char *scale = getenv("PC_TEST_SCALE");
+	unsigned long percent = scale == NULL ? 100 : strtoul(scale, NULL, 10);
+
+	return percent == 0 || percent >= 100 ? 1 : 100 / percent;
+}
+
 static void sweep_once(struct sweep *sweep, sweep_run_fn run, void *arg)
 {
-	uint64_t stride = sweep->sticky && sweep->sticky_stride != 0 ? sweep->sticky_stride : 1;
+	uint64_t stride = thinned() * (sweep->sticky && sweep->sticky_stride != 0 ? sweep->sticky_stride : 1);
 	uint64_t failed = sweep->failed;
 	uint64_t points = 0;
 	bool reached = true;
