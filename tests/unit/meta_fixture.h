@@ -181,4 +181,9 @@ static inline void no_faults(void)
 	sim_media_fail(sim, 0, 0, 0, false);
 }
 
+static inline void setup_small(void)
+{
+	setup_kind(0);
+}
+
 #endif

@@ -67,14 +67,13 @@ static void fail_media_in_rotation(enum sim_primitive primitive, void *arg)
 		ck_assert_int_eq(pc_cache_fail_media(cache, -ENXIO), -EIO);
 }
 
-/* Nothing that comes after this could wake it: write-back gets on, and reclaim does not work on a failed media. */
-START_TEST(writer_with_media_failed_before_it_sleeps_gets_eio)
+static void check_writer_with_media_failed_before_it_waits(enum pcache_granularity granularity, bool stepped)
 {
 	pthread_t self = pthread_self();
 	const struct sim_hooks hooks = { .crash_point = fail_media_in_rotation, .arg = &self };
 
-	set_up(granularities[_i]);
-	open_cache(false);
+	set_up(granularity);
+	open_cache(stepped);
 	fill_cache();
 	atomic_store(&has_failed, false);
 	sim_media_hook(sim, &hooks);
@@ -83,22 +82,17 @@ START_TEST(writer_with_media_failed_before_it_sleeps_gets_eio)
 	sim_media_hook(sim, NULL);
 	check_failed();
 }
+
+/* Nothing that comes after this could wake it: write-back gets on, and reclaim does not work on a failed media. */
+START_TEST(writer_with_media_failed_before_it_sleeps_gets_eio)
+{
+	check_writer_with_media_failed_before_it_waits(granularities[_i], false);
+}
 END_TEST
 
 START_TEST(stepped_writer_with_media_failed_before_it_waits_gets_eio)
 {
-	pthread_t self = pthread_self();
-	const struct sim_hooks hooks = { .crash_point = fail_media_in_rotation, .arg = &self };
-
-	set_up(granularities[_i]);
-	open_cache(true);
-	fill_cache();
-	atomic_store(&has_failed, false);
-	sim_media_hook(sim, &hooks);
-	ck_assert_int_eq(write_block(0, 0), -EIO);
-	ck_assert(atomic_load(&has_failed));
-	sim_media_hook(sim, NULL);
-	check_failed();
+	check_writer_with_media_failed_before_it_waits(granularities[_i], true);
 }
 END_TEST
 

@@ -328,11 +328,6 @@ START_TEST(store_goes_through_the_caches)
 }
 END_TEST
 
-static void setup_small(void)
-{
-	setup_kind(0);
-}
-
 static void add_tests(Suite *suite)
 {
 	TCase *cuts = case_new(suite, "cuts");

@@ -213,11 +213,6 @@ START_TEST(magic_that_is_wrong_under_a_right_crc_is_invalid)
 }
 END_TEST
 
-static void setup_small(void)
-{
-	setup_kind(0);
-}
-
 static void add_tests(Suite *suite)
 {
 	TCase *repaired = case_new(suite, "repair");

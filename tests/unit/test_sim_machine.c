@@ -12,35 +12,6 @@
 #define ROUNDS       1000
 #define VOLUME_BYTES 16384u
 
-static uint32_t next_random(uint32_t *state)
-{
-	*state = *state * 1664525u + 1013904223u;
-	return *state >> 8;
-}
-
-static void store_at_random(struct pc_media *at, uint32_t *state)
-{
-	uint64_t off = next_random(state) % (BYTES - 200);
-	uint8_t data[200];
-
-	memset(data, (int)(next_random(state) % 255 + 1), sizeof(data));
-	switch (next_random(state) % 6) {
-	case 0:
-		ck_assert_int_eq(pc_media_store8(at, pc_align_down(off, 8), next_random(state)), 0);
-		break;
-	case 1:
-		ck_assert_int_eq(pc_media_flush(at, off / 2, BYTES / 2), 0);
-		break;
-	case 2:
-		ck_assert_int_eq(pc_media_sync(at), 0);
-		break;
-	default:
-		ck_assert_int_eq(pc_media_copy(at, off, data, next_random(state) % sizeof(data),
-					       next_random(state) % 2 ? PC_COPY_STREAM : PC_COPY_CACHED),
-				 0);
-	}
-}
-
 /* ---- kill ---- */
 
 /* Kills and power cuts in turns, into the same target: each as if it was the only one. */
