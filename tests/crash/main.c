@@ -2,6 +2,7 @@
 /*
  * main.c - pcache-crash: the command line of the crash explorer. TAP with --tap, for the test suite.
  */
+#include "clock.h"
 #include "explorer.h"
 
 #include <getopt.h>
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define JOBS_MAX         256u
@@ -44,14 +44,6 @@ static const char usage[] =
 	"  --jobs N      so many processes, each with seeds of its own\n"
 	"  --replay ID   one seed again; of the crash states only the one named\n"
 	"  --tap         report as a test\n";
-
-static double now_seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 /* ---- arguments ---- */
 

@@ -8,6 +8,7 @@
  * in order. A mutant ends with the first seed that fails, a variant after so many states. The limit of a mutant is a
  * number of seeds, not a time: the outcome is the same on every machine.
  */
+#include "clock.h"
 #include "crash/explorer.h"
 #include "mutants.h"
 
@@ -21,7 +22,6 @@
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define JOBS_MAX 64u
@@ -73,14 +73,6 @@ static const char usage[] =
 	"  --seed N       first seed (default 1)\n"
 	"  --jobs N       so many at a time (default 2)\n"
 	"  --list         names and what they break\n";
-
-static double now_seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 /* ---- in the child ---- */
 

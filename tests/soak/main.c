@@ -9,6 +9,7 @@
  *
  * What the media is taken for is up to PMEM2_FORCE_GRANULARITY, as for all tests through the shared library.
  */
+#include "clock.h"
 #include "soak.h"
 
 #include <errno.h>
@@ -132,14 +133,6 @@ static void configure(const struct arguments *arguments, struct soak *soak)
 	soak->config.batch_bytes = 4 * SEGMENT_SMALL;
 	soak->volume_bytes = arguments->volume_kib * KIB;
 	soak->random = test_random_make(arguments->seed);
-}
-
-static double now_seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 static bool run(const struct arguments *arguments, struct soak *soak)
