@@ -25,6 +25,7 @@
 #define RUN_BYTES  (1u << 20)
 #define WAVE_BYTES (8u << 20)
 #define WAVE_RUNS  2048u
+#define PIECE_RUNS 3u /* a piece, shorter than RUN_BYTES, lies in at most so many: a partial block, whole ones, a partial one */
 
 #define LOST 1 /* a line that a failed media never got */
 
@@ -56,7 +57,7 @@ struct batch {
 	uint32_t range_room;
 	struct pc_overlay_piece *pieces;
 	uint32_t piece_count;
-	uint8_t *buffer;  /* WAVE_BYTES, aligned */
+	uint8_t *buffer;  /* a wave, aligned */
 	uint8_t *scratch; /* one key */
 	size_t buffer_used;
 	struct run *runs;
@@ -321,16 +322,28 @@ static int write_pieces(struct batch *batch)
 	return ret;
 }
 
+/* What the pieces can need of the buffer at most: each of their runs is rounded up to whole blocks, then to a page. */
+static uint64_t bytes_bound(const struct batch *batch)
+{
+	uint64_t rounding = PC_PAGE + 2ull * batch->cache->backing->align_bytes;
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < batch->piece_count && sum < WAVE_BYTES; i++)
+		sum += batch->pieces[i].len + PIECE_RUNS * rounding;
+	return sum;
+}
+
 static int allocate_buffers(struct batch *batch)
 {
+	size_t runs = pc_min64(WAVE_RUNS, (uint64_t)PIECE_RUNS * batch->piece_count);
 	void *buffer = NULL;
 
-	if (posix_memalign(&buffer, PC_PAGE, WAVE_BYTES) != 0)
+	if (posix_memalign(&buffer, PC_PAGE, pc_min64(WAVE_BYTES, bytes_bound(batch))) != 0)
 		return -ENOMEM;
 	batch->buffer = buffer;
 	batch->scratch = malloc(PCM_KEY_MAX_BYTES);
-	batch->runs = malloc(WAVE_RUNS * sizeof(*batch->runs));
-	batch->ios = malloc(WAVE_RUNS * sizeof(*batch->ios));
+	batch->runs = malloc(runs * sizeof(*batch->runs));
+	batch->ios = malloc(runs * sizeof(*batch->ios));
 	return batch->scratch == NULL || batch->runs == NULL || batch->ios == NULL ? -ENOMEM : 0;
 }
 
