@@ -72,6 +72,7 @@ struct pcache {
 	uint64_t age_deadline_ns;    /* 0: not armed */
 	uint64_t oldest_seq;         /* oldest segment of the WRITE stream */
 	uint64_t attempts;           /* write-back steps that ended, well or not */
+	uint64_t failures;           /* of them that failed: writeback_error is as old as the last one */
 	int writeback_error;         /* of the last attempt; 0 when it went well */
 	unsigned space_waiters;
 	bool high_water;             /* between the high and the low mark of dirty log */

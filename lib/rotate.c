@@ -110,7 +110,9 @@ static int wait_by_stepping(struct pcache *cache)
 		moved = pc_cache_step(cache);
 		pthread_mutex_lock(&cache->state_lock);
 		cache->space_waiters--;
-		ret = hopeless_locked(cache);
+		/* The error may be older than the space that the step made, and does not count then (O3). */
+		if (!has_space(cache))
+			ret = hopeless_locked(cache);
 		pthread_mutex_unlock(&cache->state_lock);
 		if (!moved && ret == 0 && !has_space(cache))
 			ret = -ENOSPC;
@@ -122,7 +124,7 @@ static int wait_by_stepping(struct pcache *cache)
 static int wait_for_space(struct pcache *cache)
 {
 	uint64_t since_ns = pc_now_ns();
-	uint64_t attempts;
+	uint64_t failures;
 	int ret = 0;
 
 	if (cache->stepped)
@@ -131,10 +133,10 @@ static int wait_for_space(struct pcache *cache)
 	cache->space_waiters++;
 	pc_worker_wake_locked(&cache->writeback);
 	pc_worker_wake_locked(&cache->reclaim);
-	attempts = cache->attempts;
+	failures = cache->failures;
 	while (!has_space(cache)) {
 		/* A media failure is the last word; an old error of the backing is not: see one attempt that knows of us. */
-		if (cache->attempts != attempts || pc_cache_is_failed(cache))
+		if (cache->failures != failures || pc_cache_is_failed(cache))
 			ret = hopeless_locked(cache);
 		if (ret < 0)
 			break;

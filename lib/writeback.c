@@ -169,6 +169,7 @@ int pc_writeback_step(struct pcache *cache)
 
 	pthread_mutex_lock(&cache->state_lock);
 	cache->attempts++;
+	cache->failures += ret < 0;
 	if (ret != 0)
 		cache->writeback_error = ret < 0 ? ret : 0;
 	if (ret == 1)
@@ -309,6 +310,7 @@ void *pc_writeback_thread(void *arg)
 static int await_attempt_locked(struct pcache *cache)
 {
 	uint64_t attempts = cache->attempts;
+	uint64_t failures = cache->failures;
 	struct pc_pos tail = cache->dirty_tail;
 	int ret;
 
@@ -321,7 +323,7 @@ static int await_attempt_locked(struct pcache *cache)
 	pc_worker_wake_locked(&cache->writeback);
 	while (cache->attempts == attempts && pc_pos_cmp(cache->dirty_tail, tail) == 0)
 		pthread_cond_wait(&cache->progress, &cache->state_lock);
-	return cache->writeback_error;
+	return cache->failures != failures ? cache->writeback_error : 0; /* an old error is not ours */
 }
 
 static int report_locked(struct pcache *cache, struct pc_pos target, uint64_t total, pcache_progress_fn progress,

@@ -196,6 +196,26 @@ START_TEST(writer_waiting_when_the_backing_fails_gets_its_error)
 }
 END_TEST
 
+/* One segment can be reclaimed; the error of the next batch is there already, and stays. */
+START_TEST(stepped_writer_gets_the_last_space_despite_an_error_of_the_backing)
+{
+	set_up(granularities[_i]);
+	config.batch_bytes = 1; /* a batch is one segment */
+	open_cache(true);
+	fill_cache();
+	ck_assert_int_eq(pc_writeback_step(cache), 1);
+	ck_assert(is_at(dirty_tail(), 2, 0));
+	sim_backing_inject(backing, SIM_SYNC_FAILS, 1, -ENODATA, true);
+	ck_assert_int_eq(pc_writeback_step(cache), -ENODATA);
+	ck_assert_int_eq(write_block(0, 0), BLOCK);
+	fill_open_segment();
+	ck_assert_int_eq(write_block(0, 0), -ENODATA); /* now there is none to come */
+	sim_backing_heal(backing);
+	ck_assert_int_eq(write_block(0, 0), BLOCK);
+	check_reads();
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *suite = suite_create("cache_space");
@@ -210,6 +230,8 @@ static Suite *make_suite(void)
 	tcase_add_loop_test(tests, writer_waiting_when_segment_cannot_be_freed_gets_eio, 0, GRANULARITIES);
 	tcase_add_loop_test(tests, writer_with_an_old_error_of_the_backing_waits_for_a_new_attempt, 0, GRANULARITIES);
 	tcase_add_loop_test(tests, writer_waiting_when_the_backing_fails_gets_its_error, 0, GRANULARITIES);
+	tcase_add_loop_test(tests, stepped_writer_gets_the_last_space_despite_an_error_of_the_backing, 0,
+			    GRANULARITIES);
 	return suite;
 }
 
