@@ -106,6 +106,27 @@ enum pcache_verify {
 	PCACHE_VERIFY_ALWAYS = 2, /**< At every read. */
 };
 
+/** @brief Which data gives way when the cache is full. */
+enum pcache_eviction {
+	PCACHE_EVICTION_S3FIFO = 0, /**< What was read again is carried forward (Yang et al., SOSP 2023). Default. */
+	PCACHE_EVICTION_FIFO = 1,   /**< The oldest goes, read or not. */
+};
+
+/** @brief Which read misses are kept. */
+enum pcache_fill {
+	PCACHE_FILL_ALWAYS = 0,       /**< All. Default. */
+	PCACHE_FILL_SECOND_TOUCH = 1, /**< Those that were missed before, not long ago. */
+	PCACHE_FILL_NEVER = 2,        /**< None: only what is written is cached. */
+};
+
+/** @brief What pcache_set() changes while the cache is in use. Not stored on the media. */
+enum pcache_tunable {
+	PCACHE_TUNABLE_EVICTION = 0,         /**< enum pcache_eviction. */
+	PCACHE_TUNABLE_FILL = 1,             /**< enum pcache_fill. */
+	PCACHE_TUNABLE_READ_AHEAD = 2,       /**< Bytes read ahead of a sequential reader; 0 (off) to 256 KiB. */
+	PCACHE_TUNABLE_SEQUENTIAL_BYPASS = 3, /**< A sequential reader's misses are no longer kept behind so many bytes; 0: off. */
+};
+
 /** @brief What it takes to make a store on the media durable. */
 enum pcache_granularity {
 	PCACHE_GRANULARITY_BYTE = 0,       /**< Visible is durable (eADR). */
@@ -174,6 +195,10 @@ struct pcache_config {
 	uint32_t queue_depth;        /**< Writes to the backing in flight; 1..256. Default 32. */
 	uint32_t read_verify;        /**< enum pcache_verify, plus one (so that zero is the default, FIRST). */
 	uint32_t replay_threads;     /**< Threads that rebuild the index at open; 1..64. Default: one per processor. */
+	uint32_t eviction;           /**< enum pcache_eviction. */
+	uint32_t fill;               /**< enum pcache_fill. */
+	uint32_t read_ahead_bytes;   /**< Read ahead of a sequential reader, up to 256 KiB. Default 128 KiB. 1: off. */
+	uint64_t sequential_bypass_bytes; /**< Misses of a sequential reader are no longer kept behind so many bytes. Default off. */
 };
 
 /**
@@ -220,6 +245,18 @@ struct pcache_stats {
 	uint64_t tail_seq;             /**< dirty_tail: everything before it is on the backing, synced. */
 	uint64_t tail_line;            /**< ... and line. */
 	uint64_t recovered_end_bytes;  /**< Highest backing offset that replay found dirty or cached, or 0. */
+	uint64_t segments_write;       /**< Segments that hold writes, dirty or not yet reclaimed. */
+	uint64_t segments_fill;        /**< Segments that hold kept read misses. */
+	uint64_t segments_hot;         /**< Segments that hold what was carried forward. */
+	uint64_t fill_bytes;           /**< Read misses kept, read-ahead included. */
+	uint64_t fills_refused;        /**< Misses not kept: no space, a write came between, or the range is no longer a hole. */
+	uint64_t read_ahead_bytes;     /**< Bytes read from the backing before anybody asked for them. */
+	uint64_t bypassed_bytes;       /**< Missed bytes not kept because of the admission or the sequential bypass. */
+	uint64_t shared_misses;        /**< Misses that were answered by the backing read of another reader. */
+	uint64_t ghost_hits;           /**< Misses of blocks that had been evicted not long ago. */
+	uint64_t moved_bytes;          /**< Carried forward by reclaim. */
+	uint64_t kills;                /**< Kept blocks made invalid on the media because a write superseded them. */
+	uint64_t clean_errors;         /**< Kept blocks that did not match their checksum, and were read from the backing again. */
 };
 
 /**
@@ -336,6 +373,28 @@ int pcache_drain(struct pcache *cache, pcache_progress_fn progress, void *arg, u
  * Any thread. The figures are each right, but not taken at one instant.
  */
 int pcache_stats(struct pcache *cache, struct pcache_stats *stats);
+
+/**
+ * @brief Change a setting of an open cache; it counts at once, until close.
+ * @param cache    an open cache
+ * @param tunable  which one
+ * @param value    its new value
+ * @return 0, -EINVAL (no such tunable), -ERANGE (the log says the limits), -ENOTRECOVERABLE
+ * @par Thread-safety
+ * Any thread.
+ */
+int pcache_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t value);
+
+/**
+ * @brief Look at a setting of an open cache.
+ * @param cache           an open cache
+ * @param tunable         which one
+ * @param[out] ret_value  its value; untouched on failure
+ * @return 0, -EINVAL, -ENOTRECOVERABLE
+ * @par Thread-safety
+ * Any thread.
+ */
+int pcache_get(struct pcache *cache, enum pcache_tunable tunable, uint64_t *ret_value);
 
 /**
  * @brief Flush, stop the background threads and free the handle.

@@ -3,7 +3,7 @@
  * cache.c - the life of an open cache, and the little state that its flows share.
  *
  * (C1) Threads start last and stop first.
- * (C2) Close seals the open segment, and says on the media that it ended in order.
+ * (C2) Close seals the open segments, and says on the media that it ended in order.
  * (C3) A media failure is final: the flag is set once, writes and flushes are refused from then on, and nothing more is
  *      sealed, freed or moved on the media.
  */
@@ -41,6 +41,7 @@ static void init_locks(struct pcache *cache)
 	pthread_cond_init(&cache->reclaim.wake, &monotonic);
 	pthread_cond_init(&cache->space, &monotonic);
 	pthread_cond_init(&cache->progress, &monotonic);
+	pc_misses_init(&cache->misses);
 	pthread_condattr_destroy(&monotonic);
 }
 
@@ -72,6 +73,8 @@ void pc_cache_abandon(struct pcache *cache)
 {
 	pc_cache_stop_threads(cache);
 	pc_stream_destroy(&cache->write);
+	pc_clean_destroy(cache);
+	pc_misses_destroy(&cache->misses);
 	pc_index_delete(cache->index);
 	pc_segments_delete(cache->segments);
 	pc_media_close(cache->media);
@@ -225,6 +228,8 @@ int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct
 		return ret;
 	}
 	cache->config = *config;
+	for (unsigned i = 0; i < PC_TUNABLES; i++)
+		atomic_init(&cache->tunables[i], config->tunables[i]);
 	cache->media = media;
 	cache->backing = backing;
 	cache->stepped = stepped;
@@ -253,6 +258,8 @@ static int finish(struct pcache *cache)
 
 	if (ret == 0)
 		ret = pc_rotate_close(cache);
+	pc_clean_close(cache, PC_STREAM_FILL);
+	pc_clean_close(cache, PC_STREAM_HOT);
 	if (ret == 0)
 		ret = pc_recover_mark_clean(cache);
 	if (ret < 0)

@@ -2,11 +2,13 @@
 /*
  * cache.h - one open cache: the modules it is made of, the state that the flows share, and the flows' entry points.
  *
- *     write       io -> stream (reserve) -> media (copy, kset, fence) -> index (publish)
- *     read        io -> index -> media, or the backing
+ *     write       io -> stream (reserve) -> media (copy, kset, fence) -> index (publish, kill)
+ *     read hit    io -> index -> media
+ *     read miss   miss -> backing -> caller, then clean (FILL)
+ *     clean       clean -> stream (reserve) -> media (copy, fence) -> index (claim) -> media (line, fence)
  *     rotate      rotate -> segment (open, link, seal) -> stream
  *     write-back  writeback -> media -> overlay -> backing (write, sync) -> tails
- *     reclaim     reclaim -> index (drop) -> segment (generation, free)
+ *     reclaim     reclaim -> move (HOT) -> index (drop) -> segment (generation, free)
  *     open        recover -> replay -> index, segment, stream
  */
 #ifndef PC_CACHE_H
@@ -14,8 +16,11 @@
 
 #include "backing.h"
 #include "config.h"
+#include "ghost.h"
 #include "index.h"
+#include "misses.h"
 #include "segment.h"
+#include "sequential.h"
 #include "stats.h"
 #include "stream.h"
 
@@ -33,6 +38,20 @@ struct pc_worker {
 	bool running;
 };
 
+/* Segments of a clean stream in the order in which they were opened; the last one may be open. */
+struct pc_age {
+	uint32_t *ids;
+	uint32_t count;
+};
+
+/* A stream of clean blocks: FILL or HOT. */
+struct pc_clean {
+	struct pc_stream stream;
+	enum pc_stream_kind kind;
+	uint64_t next_seq; /* guarded by stream.rotate_lock */
+	struct pc_age age; /* guarded by the state lock; only reclaim takes from it */
+};
+
 struct pcache {
 	struct pc_config config;
 	struct pc_media *media;
@@ -40,6 +59,12 @@ struct pcache {
 	struct pc_segments *segments;
 	struct pc_index *index;
 	struct pc_stream write; /* the WRITE stream */
+	struct pc_clean clean[2]; /* pc_clean_of() */
+	struct pc_misses misses;
+	struct pc_sequential sequential;
+	uint64_t carried_blocks;  /* moved to HOT beyond what each victim may be; reclaim's own (Q5) */
+	struct pc_ghost *evicted; /* blocks that reclaim dropped without a second look */
+	struct pc_ghost *touched; /* blocks that were missed once, for the admission by second touch */
 	struct pc_stats *stats;
 	struct pc_identity identity;
 	const uint32_t *fork_guard; /* its page reads zero in a child of fork() */
@@ -53,6 +78,10 @@ struct pcache {
 	struct pc_meta info_meta;
 	bool stepped; /* no threads: whoever waits does the background work itself */
 
+	_Atomic uint64_t tunables[PC_TUNABLES];
+	_Atomic int kill_error;         /* of a kill that could not be stored: the media failed, which cannot be said there */
+	_Atomic bool clean_emptied;     /* a clean segment may have no live bytes any more */
+	_Atomic bool clean_starved;     /* a clean stream was refused a segment */
 	_Atomic int media_error;        /* sticky: the media failed (C3) */
 	_Atomic bool failure_is_reported;
 	_Atomic bool writeback_asleep;  /* nothing is dirty: the next writer wakes write-back */
@@ -136,33 +165,71 @@ ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t 
 ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, unsigned flags);
 int pc_io_flush(struct pcache *cache);
 
+static inline struct pc_clean *pc_clean_of(struct pcache *cache, enum pc_stream_kind kind)
+{
+	return &cache->clean[kind - PC_STREAM_FILL];
+}
+
+static inline uint64_t pc_tunable(const struct pcache *cache, enum pcache_tunable tunable)
+{
+	return atomic_load_explicit(&cache->tunables[tunable], memory_order_relaxed);
+}
+
+/* miss.c: bytes [off, off + len) of one leaf are a hole. How many were read; 0: it is none any more, look again. */
+ssize_t pc_miss_read(struct pcache *cache, void *buf, size_t len, uint64_t off);
+
+/* clean.c: room for blocks in FILL or HOT, and what becomes of it. */
+struct pc_clean_room {
+	struct pc_clean *clean;
+	const struct pc_segment *segment;
+	uint64_t seq;
+	struct pc_reservation reservation;
+	uint32_t count; /* blocks */
+};
+
+int pc_clean_init(struct pcache *cache);
+void pc_clean_destroy(struct pcache *cache);
+
+/* Room for `count` blocks or fewer; false: none, and none is waited for. Balanced by pc_clean_commit(). */
+bool pc_clean_reserve(struct pcache *cache, enum pc_stream_kind kind, uint32_t count, struct pc_clean_room *ret_room);
+
+/* Store the data of block i. The caller drains before it publishes a key of it. */
+int pc_clean_copy(struct pcache *cache, const struct pc_clean_room *room, uint32_t i, const void *data,
+		  uint32_t *ret_crc);
+
+/* Store the key of block i, for the backing at `off`, under a claim of the index; where the index finds it then. */
+int pc_clean_store_key(struct pcache *cache, const struct pc_clean_room *room, uint32_t i, uint64_t off, uint32_t crc,
+		       struct pc_mapping *ret_mapping);
+
+/* Fence the keys, count the room as done. A media that fails is noted. */
+void pc_clean_commit(struct pcache *cache, struct pc_clean_room *room);
+
+/* No more room in the open segment. */
+void pc_clean_close(struct pcache *cache, enum pc_stream_kind kind);
+
+/* The index's killer; arg: the cache. And its fence, before the write that killed counts as done: 0 or -EIO. */
+void pc_clean_kill(void *arg, uint32_t segment, uint32_t slot);
+int pc_clean_fence_kills(struct pcache *cache);
+
+/* Forget a piece of clean data that turned out bad, and its whole key. 0, -EBUSY (it is no longer there), -EIO. */
+int pc_clean_forget(struct pcache *cache, const struct pc_mapping *piece);
+
+/*
+ * move.c: what is worth keeping of the victim, whose lines these are, goes to HOT; stops when somebody waits for space.
+ * Returns how many blocks did.
+ */
+uint32_t pc_move_hot(struct pcache *cache, const struct pc_segment *victim, enum pc_stream_kind kind,
+		     const struct pc_lines *lines);
+
 /* rotate.c: the life of a segment in the WRITE stream. */
 int pc_rotate(struct pcache *cache, uint64_t room_seen, bool nowait); /* until `room_seen` is no longer the open one */
 int pc_rotate_close(struct pcache *cache);                           /* close the open segment, seal it if all is done */
-int pc_rotate_seal(struct pcache *cache, uint32_t segment, uint64_t seq, uint32_t lines);
+int pc_rotate_seal(struct pcache *cache, uint32_t segment, enum pc_stream_kind stream, uint64_t seq, uint32_t lines);
 
-/* recover.c, replay.c: from the media to a cache that can serve. */
+/* recover*.c, replay*.c: from the media to a cache that can serve. */
 int pc_recover_create(struct pcache *cache);
 int pc_recover_open(struct pcache *cache);
 int pc_recover_mark_clean(struct pcache *cache);
-
-/* The segments of the WRITE stream, oldest first; what replay found in each. */
-struct pc_replayed {
-	uint32_t segment;
-	uint32_t lines;  /* used */
-	uint32_t units;
-	uint32_t known;  /* lines under this one were known to be durable */
-	uint32_t said;   /* the same, as said by what is not voided */
-	uint32_t *voids; /* lines to be voided */
-	uint32_t void_count;
-};
-
-struct pc_chain {
-	struct pc_replayed *items;
-	uint32_t count;
-};
-
-int pc_replay(struct pcache *cache, const struct pc_chain *chain); /* into the index; stores nothing */
 
 /*
  * batch.c: the log in [from, *end) goes to the backing, merged and synced; stores nothing on the media. On a media that
@@ -178,6 +245,7 @@ void *pc_writeback_thread(void *cache);
 /* reclaim.c */
 int pc_reclaim_step(struct pcache *cache); /* 1: a segment became free; 0: nothing to do; or negative errno */
 bool pc_reclaim_possible_locked(const struct pcache *cache);
+void pc_reclaim_wake(struct pcache *cache);
 void *pc_reclaim_thread(void *cache);
 
 #endif

@@ -24,6 +24,9 @@
 #define QUEUE_DEPTH_DEFAULT  32u
 #define QUEUE_DEPTH_MAX      256u
 #define REPLAY_THREADS_MAX   64u
+#define READ_AHEAD_DEFAULT   (128u << 10)
+#define READ_AHEAD_MAX       (256u << 10)
+#define READ_AHEAD_OFF       1u
 
 static int check_flags(const struct pcache_config *in)
 {
@@ -73,6 +76,49 @@ static int check_numbers(const struct pcache_config *in)
 	return 0;
 }
 
+/* Which of them, what it is called, its largest value. */
+static const struct {
+	const char *name;
+	uint64_t max;
+} tunables[PC_TUNABLES] = {
+	[PCACHE_TUNABLE_EVICTION] = { "eviction", PCACHE_EVICTION_FIFO },
+	[PCACHE_TUNABLE_FILL] = { "fill", PCACHE_FILL_NEVER },
+	[PCACHE_TUNABLE_READ_AHEAD] = { "read_ahead_bytes", READ_AHEAD_MAX },
+	[PCACHE_TUNABLE_SEQUENTIAL_BYPASS] = { "sequential_bypass_bytes", INT64_MAX },
+};
+
+int pc_config_check_tunable(const struct pc_log *log, unsigned tunable, uint64_t value)
+{
+	if (tunable >= PC_TUNABLES)
+		return -EINVAL;
+	if (value > tunables[tunable].max)
+		return pc_fail(log, -ERANGE, "%s: %" PRIu64 " is not in 0..%" PRIu64, tunables[tunable].name, value,
+			       tunables[tunable].max);
+	return 0;
+}
+
+static void fill_tunables(const struct pcache_config *in, uint64_t out[PC_TUNABLES])
+{
+	uint64_t ahead = in->read_ahead_bytes == 0 ? READ_AHEAD_DEFAULT : in->read_ahead_bytes;
+
+	out[PCACHE_TUNABLE_EVICTION] = in->eviction;
+	out[PCACHE_TUNABLE_FILL] = in->fill;
+	out[PCACHE_TUNABLE_READ_AHEAD] = ahead == READ_AHEAD_OFF ? 0 : ahead;
+	out[PCACHE_TUNABLE_SEQUENTIAL_BYPASS] = in->sequential_bypass_bytes;
+}
+
+static int check_tunables(const struct pcache_config *in)
+{
+	const struct pc_log log = { in->log, in->log_arg };
+	uint64_t values[PC_TUNABLES];
+
+	fill_tunables(in, values);
+	for (unsigned i = 0; i < PC_TUNABLES; i++)
+		if (pc_config_check_tunable(&log, i, values[i]) < 0)
+			return -EINVAL;
+	return 0;
+}
+
 static uint32_t processors(void)
 {
 	long count = sysconf(_SC_NPROCESSORS_ONLN);
@@ -100,6 +146,7 @@ static struct pc_config with_defaults(const struct pcache_config *in)
 		.log = { in->log, in->log_arg },
 	};
 
+	fill_tunables(in, out.tunables);
 	memcpy(out.backing_id, in->backing_id, sizeof(out.backing_id));
 	return out;
 }
@@ -119,6 +166,8 @@ int pc_config_check(const struct pcache_config *config, struct pc_config *ret_co
 		ret = check_modes(&in);
 	if (ret == 0)
 		ret = check_numbers(&in);
+	if (ret == 0)
+		ret = check_tunables(&in);
 	if (ret == 0)
 		*ret_config = with_defaults(&in);
 	return ret;

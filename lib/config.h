@@ -8,6 +8,8 @@
 #include "log.h"
 #include "util.h"
 
+#define PC_TUNABLES 4u
+
 struct pc_config {
 	bool create;
 	bool exclusive;
@@ -24,10 +26,14 @@ struct pc_config {
 	uint32_t queue_depth;
 	enum pcache_verify verify;
 	uint32_t replay_threads;
+	uint64_t tunables[PC_TUNABLES]; /* by enum pcache_tunable: what they are at open */
 	struct pc_log log;
 };
 
 /* `config` may be NULL, or shorter than today's struct. -EINVAL or -EOPNOTSUPP, with a message. */
 int pc_config_check(const struct pcache_config *config, struct pc_config *ret_config);
+
+/* -EINVAL: no such tunable; -ERANGE, with a message. */
+int pc_config_check_tunable(const struct pc_log *log, unsigned tunable, uint64_t value);
 
 #endif

@@ -35,6 +35,7 @@
 #define PCM_LINE            64u   /* key sets are placed in lines */
 #define PCM_KEY_MAX_BYTES   65536u /* a key never crosses a multiple of this on the backing */
 #define PCM_KSET_MAX_KEYS   1024u
+#define PCM_BLOCK           4096u /* clean segments hold whole, aligned blocks: line n describes block n */
 
 #define PCM_SEGMENT_MIN     65536u
 #define PCM_SEGMENT_MAX     (64u << 20)
@@ -133,6 +134,8 @@ static_assert(offsetof(struct pcm_segment, state) == 40, "pcm_segment.state");
 
 #define PCM_RECORD_MAX 128u /* largest two-slot record */
 
+#define PCM_KILLED 0x64656c6c694b4350ull /* "PCKilled" in memory order */
+
 #define PCM_KSET_VOID 1u /* takes its one line and says nothing */
 
 struct pcm_kset {
@@ -143,12 +146,13 @@ struct pcm_kset {
 	uint8_t flags;
 	le32 durable_below; /* lines under this one were known to be durable when it was written */
 	le64 seq;           /* of the segment */
-	le64 order;         /* 0 */
+	le64 order;         /* 0; in a clean segment PCM_KILLED: something superseded the key */
 };
 static_assert(sizeof(struct pcm_kset) == 32, "pcm_kset");
 static_assert(offsetof(struct pcm_kset, count) == 8, "pcm_kset.count");
 static_assert(offsetof(struct pcm_kset, durable_below) == 12, "pcm_kset.durable_below");
 static_assert(offsetof(struct pcm_kset, seq) == 16, "pcm_kset.seq");
+static_assert(offsetof(struct pcm_kset, order) == 24, "pcm_kset.order");
 
 struct pcm_key {
 	le64 off;  /* bytes, on the backing */

@@ -21,10 +21,12 @@
  * (X6) A look-up waits for memory three times, one after the other: bucket, head of the leaf, extent. The bucket
  *      remembers how many extents its first leaf has, so that the last two can be fetched at once, and early. What is
  *      fetched is not believed: only the lock makes it true.
+ * (X7) Whoever takes bytes from a clean key kills it first, under the leaf's lock, and only then are its live bytes
+ *      counted down: a segment without live bytes has no kill on its way to it.
  *
  * Lock: pc_bucket.lock (rank PC_RANK_LEAF). Nothing is called with it held but the allocator.
  */
-#include "index.h"
+#include "index_leaf.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -32,50 +34,6 @@
 
 #define BLOCK_BYTES       4096u
 #define BLOCKS_PER_BUCKET 8u
-
-struct pc_extent {
-	uint64_t off : 18; /* in the leaf */
-	uint64_t len_minus_1 : 16;
-	uint64_t slot : 21; /* of the key, in its segment */
-	uint64_t verified : 1;
-	uint64_t : 8;
-	uint64_t data_off : 26; /* in the segment */
-	uint64_t segment : 22;
-	uint64_t : 16;
-};
-static_assert(sizeof(struct pc_extent) == 16, "pc_extent");
-static_assert(PC_LEAF_BYTES == 1u << 18, "pc_extent.off");
-
-struct pc_leaf {
-	struct pc_leaf *next;
-	uint64_t number;
-	uint32_t count;
-	uint32_t capacity;
-	uint32_t prepared; /* keys that are prepared and not yet published */
-	struct pc_extent extents[];
-};
-
-struct pc_bucket {
-	struct pc_lock lock; /* guards the chain and every leaf in it */
-
-	uint32_t first_count; /* extents in the first leaf of the chain; a hint (X6) */
-	struct pc_leaf *leaves;
-};
-
-struct pc_live {
-	_Alignas(PC_CACHE_LINE) _Atomic uint64_t bytes;
-};
-
-struct pc_index {
-	const struct pc_segment_ref *refs;
-	struct pc_bucket *buckets;
-	struct pc_live *live;
-	uint64_t bucket_count; /* power of two */
-	unsigned hash_shift;
-	uint32_t segment_count;
-
-	_Alignas(PC_CACHE_LINE) _Atomic uint64_t leaf_bytes; /* of memory */
-};
 
 int pc_index_new(const struct pc_segment_ref *refs, uint32_t segment_count, uint64_t capacity_bytes,
 		 struct pc_index **ret_index)
@@ -103,6 +61,12 @@ int pc_index_new(const struct pc_segment_ref *refs, uint32_t segment_count, uint
 	return 0;
 }
 
+void pc_index_set_killer(struct pc_index *index, pc_index_kill_fn kill, void *arg)
+{
+	index->kill = kill;
+	index->kill_arg = arg;
+}
+
 void pc_index_delete(struct pc_index *index)
 {
 	if (index == NULL)
@@ -121,29 +85,6 @@ void pc_index_delete(struct pc_index *index)
 }
 
 /* ---- leaves ---- */
-
-static struct pc_bucket *bucket_of(const struct pc_index *index, uint64_t number)
-{
-	/* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the golden ratio spreads neighbours evenly. */
-	return &index->buckets[number * 0x9e3779b97f4a7c15ull >> index->hash_shift];
-}
-
-/* Where the pointer to the leaf is, or would be. */
-static struct pc_leaf **find_leaf(struct pc_bucket *bucket, uint64_t number)
-{
-	struct pc_leaf **link = &bucket->leaves;
-
-	while (*link != NULL && (*link)->number != number)
-		link = &(*link)->next;
-	return link;
-}
-
-/* After a change to the leaf at *link (X6). */
-static void update_hint(struct pc_bucket *bucket, struct pc_leaf *const *link)
-{
-	if (link == &bucket->leaves)
-		bucket->first_count = *link == NULL ? 0 : (*link)->count;
-}
 
 static void count_memory(struct pc_index *index, int64_t bytes)
 {
@@ -168,7 +109,7 @@ static int resize_leaf(struct pc_index *index, struct pc_leaf **link, uint64_t n
 }
 
 /* Room for `more` extents beyond those that are there. */
-static int reserve_extents(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t more)
+int pc_leaf_reserve(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t more)
 {
 	const struct pc_leaf *leaf = *link;
 	uint32_t need = more + (leaf == NULL ? 0 : leaf->count);
@@ -179,7 +120,7 @@ static int reserve_extents(struct pc_index *index, struct pc_leaf **link, uint64
 }
 
 /* (X5), and give back memory after a removal. */
-static void trim_leaf(struct pc_index *index, struct pc_leaf **link)
+void pc_leaf_trim(struct pc_index *index, struct pc_leaf **link)
 {
 	struct pc_leaf *leaf = *link;
 
@@ -197,56 +138,6 @@ static void trim_leaf(struct pc_index *index, struct pc_leaf **link)
 
 /* ---- extents ---- */
 
-static uint32_t extent_end(const struct pc_extent *extent)
-{
-	return (uint32_t)extent->off + (uint32_t)extent->len_minus_1 + 1;
-}
-
-/* Where the extent would be if all of the leaf were covered evenly. */
-static uint32_t guess_extent(uint32_t count, uint32_t off)
-{
-	return (uint32_t)((uint64_t)off * count / PC_LEAF_BYTES);
-}
-
-/*
- * First extent that ends behind `off`. In a leaf that is evenly covered it is where the offset says; from there the
- * bracket doubles until it holds the answer, so that the usual look-up touches one cache line and not a bisection's worth.
- */
-static uint32_t first_behind(const struct pc_leaf *leaf, uint32_t off)
-{
-	uint32_t guess = guess_extent(leaf->count, off);
-	uint32_t low = 0;
-	uint32_t high = leaf->count;
-	uint32_t step = 1;
-
-	if (guess < high && extent_end(&leaf->extents[guess]) <= off) {
-		for (low = guess + 1; low + step < high && extent_end(&leaf->extents[low + step]) <= off; step *= 2)
-			low += step + 1;
-		high = (uint32_t)pc_min64(high, (uint64_t)low + step);
-	} else {
-		high = guess;
-		while (high > step && extent_end(&leaf->extents[high - step]) > off) {
-			high -= step;
-			step *= 2;
-		}
-		low = high > step ? high - step : 0;
-	}
-	while (low < high) {
-		uint32_t middle = (low + high) / 2;
-
-		if (extent_end(&leaf->extents[middle]) > off)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
-
-static void add_live(struct pc_index *index, uint32_t segment, int64_t bytes)
-{
-	atomic_fetch_add_explicit(&index->live[segment].bytes, (uint64_t)bytes, memory_order_relaxed);
-}
-
 /* Part [from, to) of an extent. */
 static struct pc_extent cut(struct pc_extent extent, uint32_t from, uint32_t to)
 {
@@ -256,19 +147,31 @@ static struct pc_extent cut(struct pc_extent extent, uint32_t from, uint32_t to)
 	return extent;
 }
 
-/* Put [from, to) of `new` in the place of whatever is there. The leaf has room for two more. */
-static void replace_range(struct pc_index *index, struct pc_leaf *leaf, const struct pc_extent *new, uint32_t from,
-			  uint32_t to)
+/* (X7) */
+static int kill_if_clean(struct pc_index *index, const struct pc_extent *old)
+{
+	if (pc_likely(index->kill == NULL || seq_of(index, old) != 0))
+		return 0;
+	index->kill(index->kill_arg, (uint32_t)old->segment, (uint32_t)old->slot);
+	return 1;
+}
+
+/* Put [from, to) of `new` in the place of whatever is there. The leaf has room for two more. Returns kills. */
+int pc_leaf_replace(struct pc_index *index, struct pc_leaf *leaf, const struct pc_extent *new, uint32_t from,
+			 uint32_t to, bool kill)
 {
 	uint32_t first = first_behind(leaf, from);
 	uint32_t behind = first;
 	struct pc_extent put[3];
 	uint32_t put_count = 0;
+	int kills = 0;
 
 	while (behind < leaf->count && leaf->extents[behind].off < to) {
 		const struct pc_extent *old = &leaf->extents[behind++];
 		uint64_t start = pc_max64(old->off, from);
 
+		if (kill)
+			kills += kill_if_clean(index, old);
 		add_live(index, old->segment, -(int64_t)(pc_min64(extent_end(old), to) - start));
 	}
 	if (first < behind && leaf->extents[first].off < from)
@@ -283,18 +186,17 @@ static void replace_range(struct pc_index *index, struct pc_leaf *leaf, const st
 	memcpy(&leaf->extents[first], put, put_count * sizeof(struct pc_extent));
 	leaf->count += put_count - (behind - first);
 	add_live(index, new->segment, to - from);
+	return kills;
 }
 
+/* Nothing clean is later than anything: the newcomer wins, and the other is killed. */
 static bool is_later(const struct pc_index *index, const struct pc_extent *a, const struct pc_extent *b)
 {
-	uint64_t seq_a;
-	uint64_t seq_b;
+	uint64_t seq_a = seq_of(index, a);
 
 	if (a->segment == b->segment)
-		return a->slot > b->slot;
-	seq_a = atomic_load_explicit(&index->refs[a->segment].seq, memory_order_relaxed);
-	seq_b = atomic_load_explicit(&index->refs[b->segment].seq, memory_order_relaxed);
-	return seq_a > seq_b;
+		return seq_a != 0 && a->slot > b->slot;
+	return seq_a > seq_of(index, b);
 }
 
 /* First extent in [from, to) that is later than `new` (X2); leaf->count if there is none. */
@@ -307,11 +209,12 @@ static uint32_t first_later(const struct pc_index *index, const struct pc_leaf *
 	return leaf->count;
 }
 
-/* Enter `new` but for the bytes that a later extent has. There is room for it (X3). */
-static void merge(struct pc_index *index, struct pc_leaf *leaf, const struct pc_extent *new)
+/* Enter `new` but for the bytes that a later extent has. There is room for it (X3). Returns kills. */
+static int merge(struct pc_index *index, struct pc_leaf *leaf, const struct pc_extent *new)
 {
 	uint32_t from = (uint32_t)new->off;
 	uint32_t end = extent_end(new);
+	int kills = 0;
 
 	while (from < end) {
 		uint32_t later = first_later(index, leaf, new, from, end);
@@ -319,21 +222,10 @@ static void merge(struct pc_index *index, struct pc_leaf *leaf, const struct pc_
 		uint32_t next = later == leaf->count ? end : extent_end(&leaf->extents[later]);
 
 		if (from < to)
-			replace_range(index, leaf, new, from, to);
+			kills += pc_leaf_replace(index, leaf, new, from, to, true);
 		from = next;
 	}
-}
-
-static struct pc_extent extent_of(const struct pc_mapping *mapping)
-{
-	return (struct pc_extent){
-		.off = mapping->off % PC_LEAF_BYTES,
-		.len_minus_1 = mapping->len - 1,
-		.slot = mapping->slot,
-		.verified = mapping->verified,
-		.data_off = mapping->data_off,
-		.segment = mapping->segment,
-	};
+	return kills;
 }
 
 /* ---- entering ---- */
@@ -354,7 +246,7 @@ static uint32_t count_ends(const struct pc_leaf *leaf)
 }
 
 /* Room for what is prepared in the leaf and `keys` more, wherever they fall (X3). */
-static int share_room(struct pc_index *index, struct pc_leaf **link, uint32_t keys)
+int pc_leaf_share(struct pc_index *index, struct pc_leaf **link, uint32_t keys)
 {
 	const struct pc_leaf *leaf = *link;
 	uint32_t promised = 2 * (leaf->prepared + keys);
@@ -362,13 +254,13 @@ static int share_room(struct pc_index *index, struct pc_leaf **link, uint32_t ke
 	/* An extent has two ends at most: where that much room is there, they need not be counted. */
 	if (2 * leaf->count + promised <= leaf->capacity)
 		return 0;
-	return reserve_extents(index, link, leaf->number, count_ends(leaf) + promised - leaf->count);
+	return pc_leaf_reserve(index, link, leaf->number, count_ends(leaf) + promised - leaf->count);
 }
 
 static int promise_room(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t keys)
 {
-	int ret = *link == NULL || (*link)->prepared == 0 ? reserve_extents(index, link, number, 2 * keys) :
-							     share_room(index, link, keys);
+	int ret = *link == NULL || (*link)->prepared == 0 ? pc_leaf_reserve(index, link, number, 2 * keys) :
+							     pc_leaf_share(index, link, keys);
 
 	if (ret == 0)
 		(*link)->prepared += keys;
@@ -413,27 +305,29 @@ void pc_index_unprepare(struct pc_index *index, uint64_t off, uint64_t len)
 		pc_lock_acquire(&bucket->lock);
 		link = find_leaf(bucket, number);
 		(*link)->prepared -= keys_in(at, leaf_end);
-		trim_leaf(index, link);
+		pc_leaf_trim(index, link);
 		update_hint(bucket, link);
 		pc_lock_release(&bucket->lock);
 		at = leaf_end;
 	}
 }
 
-void pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping)
+int pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping)
 {
 	uint64_t number = mapping->off / PC_LEAF_BYTES;
 	struct pc_bucket *bucket = bucket_of(index, number);
 	struct pc_extent new = extent_of(mapping);
 	struct pc_leaf **link;
+	int kills;
 
 	pc_lock_acquire(&bucket->lock);
 	link = find_leaf(bucket, number);
-	merge(index, *link, &new);
+	kills = merge(index, *link, &new);
 	(*link)->prepared--;
-	trim_leaf(index, link);
+	pc_leaf_trim(index, link);
 	update_hint(bucket, link);
 	pc_lock_release(&bucket->lock);
+	return kills;
 }
 
 /* Room for one key that was not prepared (X3). */
@@ -443,13 +337,13 @@ static int make_room(struct pc_index *index, struct pc_leaf **link, uint64_t num
 	uint32_t later = 0;
 
 	if (leaf == NULL)
-		return reserve_extents(index, link, number, 2);
+		return pc_leaf_reserve(index, link, number, 2);
 	if (leaf->prepared != 0)
-		return share_room(index, link, 1);
+		return pc_leaf_share(index, link, 1);
 	for (uint32_t i = first_behind(leaf, (uint32_t)new->off);
 	     i < leaf->count && leaf->extents[i].off < extent_end(new); i++)
 		later += is_later(index, &leaf->extents[i], new);
-	return reserve_extents(index, link, number, later + 2);
+	return pc_leaf_reserve(index, link, number, later + 2);
 }
 
 int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping)
@@ -464,8 +358,8 @@ int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping)
 	link = find_leaf(bucket, number);
 	ret = make_room(index, link, number, &new);
 	if (pc_likely(ret == 0)) {
-		merge(index, *link, &new);
-		trim_leaf(index, link);
+		ret = merge(index, *link, &new);
+		pc_leaf_trim(index, link);
 		update_hint(bucket, link);
 	}
 	pc_lock_release(&bucket->lock);
@@ -500,14 +394,7 @@ static struct pc_piece piece_of(const struct pc_index *index, const struct pc_ex
 	struct pc_extent part = cut(*extent, from, to);
 
 	return (struct pc_piece){
-		.mapping = {
-			.off = leaf_off + from,
-			.len = to - from,
-			.segment = (uint32_t)part.segment,
-			.data_off = (uint32_t)part.data_off,
-			.slot = (uint32_t)part.slot,
-			.verified = part.verified,
-		},
+		.mapping = mapping_of(&part, leaf_off),
 		.gen = atomic_load_explicit(&index->refs[part.segment].gen, memory_order_acquire),
 		.cached = true,
 	};
@@ -525,14 +412,14 @@ unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, str
 	struct pc_bucket *bucket = bucket_of(index, number);
 	uint32_t from = (uint32_t)(off - leaf_off);
 	uint32_t end = (uint32_t)pc_min64(from + len, PC_LEAF_BYTES);
-	const struct pc_leaf *leaf;
+	struct pc_leaf *leaf;
 	unsigned count = 0;
 
 	pc_index_prefetch_leaf(index, off);
 	pc_lock_acquire(&bucket->lock);
 	leaf = *find_leaf(bucket, number);
 	for (uint32_t i = leaf == NULL ? 0 : first_behind(leaf, from); from < end && count < max; count++) {
-		const struct pc_extent *extent = leaf == NULL || i == leaf->count ? NULL : &leaf->extents[i];
+		struct pc_extent *extent = leaf == NULL || i == leaf->count ? NULL : &leaf->extents[i];
 		uint32_t to;
 
 		if (extent == NULL || extent->off > from) {
@@ -541,6 +428,8 @@ unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, str
 		} else {
 			to = (uint32_t)pc_min64(end, extent_end(extent));
 			ret_pieces[count] = piece_of(index, extent, leaf_off, from, to);
+			if (!extent->accessed) /* no store where it is set: readers would pass the cache line around */
+				extent->accessed = 1;
 			i++;
 		}
 		from = to;
@@ -566,84 +455,4 @@ void pc_index_mark_verified(struct pc_index *index, const struct pc_mapping *map
 			extent->verified = 1;
 	}
 	pc_lock_release(&bucket->lock);
-}
-
-/* ---- removing ---- */
-
-static void drop_from_leaf(struct pc_index *index, struct pc_leaf *leaf, uint32_t segment, uint32_t from, uint32_t end)
-{
-	uint32_t first = first_behind(leaf, from);
-	uint32_t kept = first;
-	uint32_t i = first;
-
-	for (; i < leaf->count && leaf->extents[i].off < end; i++) {
-		if (leaf->extents[i].segment == segment)
-			add_live(index, segment, -(int64_t)(leaf->extents[i].len_minus_1 + 1));
-		else
-			leaf->extents[kept++] = leaf->extents[i];
-	}
-	if (kept != i)
-		memmove(&leaf->extents[kept], &leaf->extents[i], (leaf->count - i) * sizeof(struct pc_extent));
-	leaf->count -= i - kept;
-}
-
-void pc_index_drop(struct pc_index *index, uint32_t segment, uint64_t off, uint32_t len)
-{
-	uint64_t number = off / PC_LEAF_BYTES;
-	uint32_t from = (uint32_t)(off % PC_LEAF_BYTES);
-	struct pc_bucket *bucket = bucket_of(index, number);
-	struct pc_leaf **link;
-
-	pc_lock_acquire(&bucket->lock);
-	link = find_leaf(bucket, number);
-	if (*link != NULL) {
-		drop_from_leaf(index, *link, segment, from, from + len);
-		trim_leaf(index, link);
-		update_hint(bucket, link);
-	}
-	pc_lock_release(&bucket->lock);
-}
-
-void pc_index_drop_segment(struct pc_index *index, uint32_t segment)
-{
-	for (uint64_t i = 0; i < index->bucket_count; i++) {
-		struct pc_bucket *bucket = &index->buckets[i];
-		struct pc_leaf **link = &bucket->leaves;
-
-		pc_lock_acquire(&bucket->lock);
-		while (*link != NULL) {
-			struct pc_leaf *leaf = *link;
-			uint64_t number = leaf->number;
-
-			drop_from_leaf(index, leaf, segment, 0, PC_LEAF_BYTES);
-			trim_leaf(index, link);
-			update_hint(bucket, link);
-			if (*link != NULL && (*link)->number == number)
-				link = &(*link)->next;
-		}
-		pc_lock_release(&bucket->lock);
-	}
-}
-
-/* ---- figures ---- */
-
-uint64_t pc_index_live_bytes(const struct pc_index *index, uint32_t segment)
-{
-	return atomic_load_explicit(&index->live[segment].bytes, memory_order_relaxed);
-}
-
-uint64_t pc_index_cached_bytes(const struct pc_index *index)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t segment = 0; segment < index->segment_count; segment++)
-		bytes += pc_index_live_bytes(index, segment);
-	return bytes;
-}
-
-uint64_t pc_index_memory_bytes(const struct pc_index *index)
-{
-	return sizeof(*index) + index->bucket_count * sizeof(*index->buckets) +
-	       index->segment_count * sizeof(*index->live) +
-	       atomic_load_explicit(&index->leaf_bytes, memory_order_relaxed);
 }

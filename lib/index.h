@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * index.h - which bytes of the backing are cached, and where. DRAM only, rebuilt at open.
+ *
+ * A mapping into a segment of the WRITE stream is a write, and wins over older ones by its position. One into a segment
+ * without a number (pc_segment_ref.seq 0) is clean: it gives way to every newcomer.
  */
 #ifndef PC_INDEX_H
 #define PC_INDEX_H
@@ -31,12 +34,27 @@ struct pc_piece {
 struct pc_index;
 
 /*
+ * Told of each clean key that a newcomer takes bytes from, before the index forgets them; under the leaf's lock, so that
+ * the key's segment stays what it is meanwhile. What goes wrong it keeps to itself.
+ */
+typedef void (*pc_index_kill_fn)(void *arg, uint32_t segment, uint32_t slot);
+
+/* A leaf that is locked because it holds what was asked for; ended by exactly one of enter, drop and release. */
+struct pc_index_claim {
+	struct pc_bucket *bucket;
+	struct pc_leaf **link;
+};
+
+/*
  * refs: generation and sequence number by segment, `segment_count` of them; borrowed.
  * capacity_bytes: of the cache; decides the number of buckets. -ENOMEM.
  */
 int pc_index_new(const struct pc_segment_ref *refs, uint32_t segment_count, uint64_t capacity_bytes,
 		 struct pc_index **ret_index);
 void pc_index_delete(struct pc_index *index);
+
+/* Before a mapping can displace a clean one. */
+void pc_index_set_killer(struct pc_index *index, pc_index_kill_fn kill, void *arg);
 
 /*
  * Hints: the range at `off` will soon be looked up or entered. The first brings its bucket near, the second what hangs on
@@ -52,18 +70,43 @@ void pc_index_prefetch_leaf(const struct pc_index *index, uint64_t off);
 int pc_index_prepare(struct pc_index *index, uint64_t off, uint64_t len);
 void pc_index_unprepare(struct pc_index *index, uint64_t off, uint64_t len);
 
-/* Enter a prepared key. Bytes for which a later position is already known keep it. Never fails. */
-void pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping);
+/*
+ * Enter a prepared key. Bytes for which a later position is already known keep it. Never fails. Returns how many clean
+ * keys were killed.
+ */
+int pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping);
 
 /*
  * Enter a key that was not prepared, in any order: a write of one key, or replay. Bytes for which a later position is
- * already known keep it. -ENOMEM: nothing is entered.
+ * already known keep it. -ENOMEM: nothing is entered. Else how many clean keys were killed.
  */
 int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping);
 
 /*
+ * Claims. hole: none of [off, off + len) is cached. place: the mapping is still where the index finds its bytes. Room for
+ * what may be entered is made. -EBUSY: not so; -ENOMEM: no room. Nothing is locked then.
+ */
+int pc_index_claim_hole(struct pc_index *index, uint64_t off, uint32_t len, struct pc_index_claim *ret_claim);
+int pc_index_claim_place(struct pc_index *index, const struct pc_mapping *mapping, struct pc_index_claim *ret_claim);
+
+/* The claimed bytes are found in this place from now on, or nowhere; nothing is killed. */
+void pc_index_claim_enter(struct pc_index *index, struct pc_index_claim *claim, const struct pc_mapping *mapping);
+void pc_index_claim_drop(struct pc_index *index, struct pc_index_claim *claim, const struct pc_mapping *mapping);
+void pc_index_claim_release(struct pc_index *index, struct pc_index_claim *claim);
+
+/* How many bytes from off on are not cached, at most `len` and at most to the end of off's leaf. A hint: not locked after. */
+uint64_t pc_index_hole_bytes(struct pc_index *index, uint64_t off, uint64_t len);
+
+/*
+ * True: the index finds all of [off, off + len) in one place in `segment`; where, and whether it was looked up since it
+ * was entered.
+ */
+bool pc_index_find_in(struct pc_index *index, uint32_t segment, uint64_t off, uint32_t len,
+		      struct pc_mapping *ret_mapping, bool *ret_accessed);
+
+/*
  * Look up from off on: up to `max` pieces, without a gap, ordered, covering at most len bytes and at most to the end of
- * off's leaf. Returns how many (at least 1 for len > 0); go on behind the last one.
+ * off's leaf. Returns how many (at least 1 for len > 0); go on behind the last one. Counts as an access to what is found.
  */
 unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, struct pc_piece *ret_pieces, unsigned max);
 

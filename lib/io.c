@@ -20,6 +20,8 @@
  *      cut may bring the write back: nobody was told that it failed. Key sets of several keys are prepared, because the
  *      first key could not be taken back when there is no room for the second.
  * (W3) Nobody waits for space with memory prepared or room reserved.
+ * (W4) What the write supersedes of clean data is killed on the media, durably, before its lines count as done: before it
+ *      is acknowledged, and before write-back and reclaim can take the write itself away.
  * (R1) A read copies without a lock and believes the bytes only if the segment's generation has not moved since the
  *      look-up.
  */
@@ -118,15 +120,10 @@ static int void_reservation(struct pcache *cache, const struct pc_segment *segme
 	int ret = 0;
 
 	for (uint32_t i = 0; i < reservation->lines; i++) {
-		const struct pc_kset kset = {
-			.seq = segment->seq,
-			.durable_below = reservation->durable_below,
-			.is_void = true,
-		};
 		uint8_t line[PCM_LINE];
 		int copied;
 
-		pc_kset_encode(segment->kset_seed, reservation->line + i, &kset, NULL, line);
+		pc_kset_encode_void(segment->kset_seed, reservation->line + i, segment->seq, reservation->durable_below, line);
 		copied = copy_lines(cache, segment, reservation->line + i, line, 1);
 		ret = ret < 0 ? ret : copied;
 	}
@@ -156,18 +153,19 @@ static struct pc_mapping mapping_of(const struct pc_reservation *reservation, co
 	};
 }
 
-/* -ENOMEM: only for a single key, which was not prepared (W2). */
+/* How many clean keys were killed. -ENOMEM: only for a single key, which was not prepared (W2). */
 static int publish(struct pcache *cache, const struct pc_reservation *reservation, const struct write_plan *plan)
 {
 	struct pc_mapping mapping = mapping_of(reservation, plan, 0);
+	int kills = 0;
 
 	if (plan->count == 1)
 		return pc_index_insert(cache->index, &mapping);
 	for (uint32_t i = 0; i < plan->count; i++) {
 		mapping = mapping_of(reservation, plan, i);
-		pc_index_publish(cache->index, &mapping);
+		kills += pc_index_publish(cache->index, &mapping);
 	}
-	return 0;
+	return kills;
 }
 
 static int prepare(struct pcache *cache, const struct write_plan *plan, uint64_t off, size_t len)
@@ -227,9 +225,11 @@ static int write_atomic(struct pcache *cache, const uint8_t *buf, size_t len, ui
 		ret = publish(cache, &reservation, &plan);
 		if (pc_unlikely(ret < 0))
 			ret = take_back(cache, segment, &reservation, ret);
+		else if (ret > 0)
+			ret = pc_clean_fence_kills(cache); /* order: before the lines are counted (W4) */
 	}
 	if (pc_stream_commit(&cache->write, &reservation, &sealed_lines)) {
-		int sealed = pc_rotate_seal(cache, reservation.segment, seq, sealed_lines);
+		int sealed = pc_rotate_seal(cache, reservation.segment, PC_STREAM_WRITE, seq, sealed_lines);
 
 		ret = ret < 0 ? ret : sealed;
 	}
@@ -313,22 +313,34 @@ static bool holds_piece(const struct pcache *cache, const struct pc_key *key, co
 	       key->data_off <= cache->segments->segment_bytes - key->len;
 }
 
+/* The backing has it, too: a miss, not an error. -EAGAIN: look up again. */
+static int forget_clean(struct pcache *cache, const struct pc_piece *piece)
+{
+	int ret = pc_clean_forget(cache, &piece->mapping);
+
+	if (ret < 0)
+		return ret == -EBUSY ? -EAGAIN : ret;
+	pc_stats_add(cache->stats, PC_COUNT_CLEAN_ERRORS, 1);
+	pc_log(&cache->config.log, PCACHE_LOG_WARNING,
+	       "clean data at offset %llu does not match its checksum; it is read from the backing again",
+	       (unsigned long long)piece->mapping.off);
+	return -EAGAIN;
+}
+
 /* Read a piece out of its whole key, checked. -EBADMSG, -EAGAIN (the segment moved: look up again), -EIO, -ENOMEM. */
 static int read_checked(struct pcache *cache, const struct pc_piece *piece, void *buf)
 {
 	const struct pc_segment *segment = pc_segment_at(cache->segments, piece->mapping.segment);
 	uint32_t slot_off = pc_slot_off(cache->segments->segment_bytes, piece->mapping.slot);
-	struct pcm_key raw;
+	struct pcm_key raw = { 0 };
 	struct pc_key key;
 	PC_FREE uint8_t *data = NULL;
 	bool good;
 	int ret;
 
 	ret = pc_media_read(cache->media, &raw, segment->off + slot_off, sizeof(raw));
-	if (ret < 0)
-		return ret;
 	key = pc_key_decode(&raw);
-	good = holds_piece(cache, &key, &piece->mapping);
+	good = ret == 0 && holds_piece(cache, &key, &piece->mapping);
 	if (good) {
 		data = malloc(key.len);
 		if (data == NULL)
@@ -338,13 +350,15 @@ static int read_checked(struct pcache *cache, const struct pc_piece *piece, void
 	}
 	if (has_moved(cache, piece))
 		return -EAGAIN;
-	if (ret < 0)
-		return ret;
 	if (good) {
 		memcpy(buf, data + (piece->mapping.data_off - key.data_off), piece->mapping.len);
 		pc_index_mark_verified(cache->index, &piece->mapping);
 		return 0;
 	}
+	if (pc_segment_is_clean(cache->segments, piece->mapping.segment))
+		return forget_clean(cache, piece);
+	if (ret < 0)
+		return ret;
 	pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
 	return pc_fail(&cache->config.log, -EBADMSG, "cached data of %u bytes at offset %llu does not match its checksum",
 		       piece->mapping.len, (unsigned long long)piece->mapping.off);
@@ -367,14 +381,6 @@ static int read_cached(struct pcache *cache, const struct pc_piece *piece, void 
 	return has_moved(cache, piece) ? -EAGAIN : 0; /* (R1) */
 }
 
-static int read_missing(struct pcache *cache, const struct pc_piece *piece, void *buf, bool nowait)
-{
-	if (nowait)
-		return -EAGAIN;
-	pc_stats_add(cache->stats, PC_COUNT_READ_MISS_BYTES, piece->mapping.len);
-	return pc_backing_read(cache->backing, buf, piece->mapping.off, piece->mapping.len);
-}
-
 /* Read what one look-up finds; returns how many bytes are done, or an error. 0: everything moved, look up again. */
 static ssize_t read_some(struct pcache *cache, uint8_t *buf, size_t len, uint64_t off, bool nowait)
 {
@@ -393,10 +399,13 @@ static ssize_t read_some(struct pcache *cache, uint8_t *buf, size_t len, uint64_
 			if (ret < 0)
 				return ret;
 		} else {
-			int ret = read_missing(cache, piece, buf + done, nowait);
+			ssize_t ret = nowait ? -EAGAIN :
+					       pc_miss_read(cache, buf + done, piece->mapping.len, piece->mapping.off);
 
 			if (ret < 0)
 				return ret;
+			if ((size_t)ret < piece->mapping.len)
+				return (ssize_t)done + ret;
 		}
 		done += piece->mapping.len;
 	}

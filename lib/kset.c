@@ -43,6 +43,7 @@ void pc_kset_encode(uint32_t seed, uint32_t line, const struct pc_kset *kset, co
 	};
 	size_t bytes = (size_t)pc_kset_lines(kset->count) * PCM_LINE;
 	uint8_t *slot = lines;
+
 	memcpy(slot, &header, sizeof(header));
 	for (uint32_t i = 0; i < kset->count; i++) {
 		struct pcm_key key = {
@@ -61,6 +62,13 @@ void pc_kset_encode(uint32_t seed, uint32_t line, const struct pc_kset *kset, co
 		memset((uint8_t *)lines + bytes - sizeof(struct pcm_key), 0, sizeof(struct pcm_key));
 	header.crc = pc_le32(pc_crc32c(line_seed(seed, line), lines, bytes));
 	memcpy(lines, &header, sizeof(header));
+}
+
+void pc_kset_encode_void(uint32_t seed, uint32_t line, uint64_t seq, uint32_t durable_below, void *ret_line)
+{
+	const struct pc_kset kset = { .seq = seq, .durable_below = durable_below, .is_void = true };
+
+	pc_kset_encode(seed, line, &kset, NULL, ret_line);
 }
 
 static uint32_t kset_crc(uint32_t seed, const struct pc_lines *lines, uint32_t line, uint32_t line_count)
@@ -125,6 +133,33 @@ bool pc_kset_decode(const struct pc_kset_scope *scope, const struct pc_lines *li
 			return false;
 	*ret_kset = kset;
 	return true;
+}
+
+/* A kill is seen before any checksum: whatever happened to the rest of the line, the key stays dead. */
+enum pc_clean_line pc_kset_decode_clean(const struct pc_kset_scope *scope, const struct pc_lines *lines, uint32_t line,
+					struct pc_key *ret_key)
+{
+	uint8_t copy[PCM_LINE];
+	const struct pc_lines one = { .buf = copy, .end = line + 1 };
+	struct pc_kset kset;
+	struct pcm_kset header;
+	bool is_killed;
+	bool is_valid;
+
+	memcpy(copy, slot_at(lines, line, 0), sizeof(copy));
+	memcpy(&header, copy, sizeof(header));
+	is_killed = pc_get64(header.order) == PCM_KILLED;
+	if (is_killed)
+		memset(copy + offsetof(struct pcm_kset, order), 0, sizeof(header.order));
+	is_valid = pc_kset_decode(scope, &one, line, &kset) && kset.count == 1;
+	*ret_key = (struct pc_key){ 0 };
+	if (is_valid)
+		*ret_key = pc_kset_key(&one, line, 0);
+	if (ret_key->off % PCM_BLOCK != 0 || ret_key->len != PCM_BLOCK || ret_key->data_off != pc_clean_data_off(line))
+		*ret_key = (struct pc_key){ 0 };
+	if (is_killed)
+		return PC_CLEAN_KILLED;
+	return ret_key->len == 0 ? PC_CLEAN_NONE : PC_CLEAN_VALID;
 }
 
 struct pc_key pc_key_decode(const struct pcm_key *raw)

@@ -86,6 +86,37 @@ struct pc_key pc_kset_key(const struct pc_lines *lines, uint32_t line, uint32_t 
 /* One key from its raw 32 bytes, unchecked: for its CRC and place, after its kset was validated earlier. */
 struct pc_key pc_key_decode(const struct pcm_key *raw);
 
+/* The line of a VOID. */
+void pc_kset_encode_void(uint32_t seed, uint32_t line, uint64_t seq, uint32_t durable_below, void *ret_line);
+
+/*
+ * Clean segments: line n is a kset of one key, for block n of the data. What is not valid there, or killed, is a miss.
+ */
+enum pc_clean_line {
+	PC_CLEAN_NONE,   /* nothing valid */
+	PC_CLEAN_VALID,
+	PC_CLEAN_KILLED, /* *ret_key is set all the same; its len is 0 where the rest of the line cannot be believed */
+};
+enum pc_clean_line pc_kset_decode_clean(const struct pc_kset_scope *scope, const struct pc_lines *lines, uint32_t line,
+					struct pc_key *ret_key);
+
+static inline uint32_t pc_clean_data_off(uint32_t line)
+{
+	return PCM_SEGMENT_HEADER + line * PCM_BLOCK;
+}
+
+/* Blocks that a clean segment has room for. */
+static inline uint32_t pc_clean_blocks(uint32_t segment_bytes)
+{
+	return pc_segment_room(segment_bytes) / (PCM_BLOCK / PCM_UNIT + 1);
+}
+
+/* Offset in the segment of the word that kills the key in this line. */
+static inline uint32_t pc_kill_off(uint32_t segment_bytes, uint32_t line)
+{
+	return pc_line_off(segment_bytes, line) + (uint32_t)offsetof(struct pcm_kset, order);
+}
+
 /*
  * Read lines [first, end) of the segment whose last byte is before media offset segment_end into `buf`, which has room
  * for (end - first) * PCM_LINE bytes.

@@ -211,6 +211,15 @@ static void fill_counters(const struct pc_stats *counters, struct pcache_stats *
 	out->backing_syncs = pc_stats_sum(counters, PC_COUNT_BACKING_SYNCS);
 	out->segments_reclaimed = pc_stats_sum(counters, PC_COUNT_SEGMENTS_RECLAIMED);
 	out->checksum_errors = pc_stats_sum(counters, PC_COUNT_CHECKSUM_ERRORS);
+	out->fill_bytes = pc_stats_sum(counters, PC_COUNT_FILL_BYTES);
+	out->fills_refused = pc_stats_sum(counters, PC_COUNT_FILLS_REFUSED);
+	out->read_ahead_bytes = pc_stats_sum(counters, PC_COUNT_READ_AHEAD_BYTES);
+	out->bypassed_bytes = pc_stats_sum(counters, PC_COUNT_BYPASSED_BYTES);
+	out->shared_misses = pc_stats_sum(counters, PC_COUNT_SHARED_MISSES);
+	out->ghost_hits = pc_stats_sum(counters, PC_COUNT_GHOST_HITS);
+	out->moved_bytes = pc_stats_sum(counters, PC_COUNT_MOVED_BYTES);
+	out->kills = pc_stats_sum(counters, PC_COUNT_KILLS);
+	out->clean_errors = pc_stats_sum(counters, PC_COUNT_CLEAN_ERRORS);
 }
 
 static void fill_constants(const struct pcache *cache, struct pcache_stats *out)
@@ -252,12 +261,16 @@ static void fill_state(struct pcache *cache, struct pcache_stats *out)
 	out->stalls = cache->stalls;
 	out->stall_ns = cache->stall_ns;
 	out->stall_max_ns = cache->stall_max_ns;
+	out->segments_fill = pc_clean_of(cache, PC_STREAM_FILL)->age.count;
+	out->segments_hot = pc_clean_of(cache, PC_STREAM_HOT)->age.count;
+	out->segments_write = head.seq - cache->oldest_seq + 1;
 	pthread_mutex_unlock(&cache->state_lock);
 	out->head_seq = head.seq;
 	out->head_line = head.line;
 	out->segments_free = atomic_load_explicit(&cache->segments->free_count, memory_order_relaxed);
 	out->cached_bytes = pc_index_cached_bytes(cache->index);
-	out->index_bytes = pc_index_memory_bytes(cache->index);
+	out->index_bytes = pc_index_memory_bytes(cache->index) + pc_ghost_memory_bytes(cache->evicted) +
+			   pc_ghost_memory_bytes(cache->touched);
 	out->media_syncs = atomic_load_explicit(&cache->media->syncs, memory_order_relaxed);
 }
 
@@ -275,5 +288,30 @@ int pcache_stats(struct pcache *cache, struct pcache_stats *stats)
 	fill_constants(cache, &all);
 	fill_state(cache, &all);
 	memcpy(stats, &all, pc_min64(stats->size, sizeof(all)));
+	return 0;
+}
+
+/* ---- tunables ---- */
+
+int pcache_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t value)
+{
+	int ret = enter(cache, 0, 0);
+
+	if (ret == 0)
+		ret = pc_config_check_tunable(&cache->config.log, tunable, value);
+	if (ret == 0)
+		atomic_store_explicit(&cache->tunables[tunable], value, memory_order_relaxed);
+	return ret;
+}
+
+int pcache_get(struct pcache *cache, enum pcache_tunable tunable, uint64_t *ret_value)
+{
+	int ret = enter(cache, 0, 0);
+
+	if (ret < 0)
+		return ret;
+	if ((unsigned)tunable >= PC_TUNABLES || ret_value == NULL)
+		return -EINVAL;
+	*ret_value = pc_tunable(cache, tunable);
 	return 0;
 }

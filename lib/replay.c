@@ -2,8 +2,8 @@
 /*
  * replay.c - rebuild the index from the key sets on the media, on all processors. Stores nothing.
  *
- * Threads take whole segments in any order: of two keys for a byte the index keeps the one with the higher position,
- * whichever comes first.
+ * First the clean segments, then those of WRITE. In either threads take whole segments in any order: of two writes for a
+ * byte the index keeps the one with the higher position, whichever comes first, and what is clean gives way to both.
  *
  * Torn or corrupt?
  * (E1) In a sealed segment every line up to its count belongs to a valid key set. Anything else is corruption.
@@ -15,7 +15,7 @@
  *      whole or absent); under the mark the data decayed, the key stays, and its readers are told. So it does where the
  *      data cannot be read: that may be an acknowledged write, and the error may pass.
  */
-#include "cache.h"
+#include "recover.h"
 
 #include "crc32c.h"
 #include "thread.h"
@@ -25,9 +25,7 @@
 
 struct replay {
 	struct pcache *cache;
-	const struct pc_chain *chain;
-	_Atomic uint32_t next; /* first segment that nobody has taken */
-	_Atomic int error;     /* of the first thread that failed */
+	struct pc_found *found;
 	_Atomic uint64_t keys;
 	_Atomic uint64_t end_bytes;
 };
@@ -62,10 +60,12 @@ static int enter_key(struct scan *scan, uint32_t line, uint32_t i, bool verified
 		.slot = 2 * line + 1 + i,
 		.verified = verified,
 	};
+	int ret;
 
 	scan->keys++;
 	scan->end_bytes = pc_max64(scan->end_bytes, key.off + key.len);
-	return pc_index_insert(scan->replay->cache->index, &mapping);
+	ret = pc_index_insert(scan->replay->cache->index, &mapping);
+	return ret < 0 ? ret : 0;
 }
 
 static int enter_kset(struct scan *scan, uint32_t line, const struct pc_kset *kset, bool verified)
@@ -237,54 +237,52 @@ static void raise_to(_Atomic uint64_t *value, uint64_t to)
 		;
 }
 
-static int work(struct replay *replay)
+static int replay_segment(void *arg, uint32_t i)
 {
+	struct replay *replay = arg;
+	struct pc_replayed *item = &replay->found->chain.items[i];
 	PC_FREE uint8_t *data = malloc(PCM_KEY_MAX_BYTES);
-	struct scan scan = { .replay = replay, .data = data };
-	int ret = data == NULL ? -ENOMEM : 0;
+	struct scan scan = {
+		.replay = replay,
+		.segment = pc_segment_at(replay->cache->segments, item->segment),
+		.found = item,
+		.data = data,
+	};
+	int ret = data == NULL ? -ENOMEM : scan_segment(&scan);
 
-	while (ret == 0 && atomic_load_explicit(&replay->error, memory_order_relaxed) == 0) {
-		uint32_t next = atomic_fetch_add_explicit(&replay->next, 1, memory_order_relaxed);
-
-		if (next >= replay->chain->count)
-			break;
-		scan.found = &replay->chain->items[next];
-		scan.segment = pc_segment_at(replay->cache->segments, scan.found->segment);
-		ret = scan_segment(&scan);
-	}
 	atomic_fetch_add_explicit(&replay->keys, scan.keys, memory_order_relaxed);
 	raise_to(&replay->end_bytes, scan.end_bytes);
 	return ret;
 }
 
-static void *worker(void *arg)
+static int replay_clean(void *arg, uint32_t i)
 {
 	struct replay *replay = arg;
-	int ret = work(replay);
-	int none = 0;
+	uint64_t keys = 0;
+	int ret = pc_replay_clean(replay->cache, replay->found, i, &keys);
 
-	if (ret < 0)
-		atomic_compare_exchange_strong(&replay->error, &none, ret);
-	return NULL;
+	atomic_fetch_add_explicit(&replay->keys, keys, memory_order_relaxed);
+	return ret;
 }
 
-int pc_replay(struct pcache *cache, const struct pc_chain *chain)
+static void note_loser(void *arg, uint32_t segment, uint32_t slot)
 {
-	struct replay replay = { .cache = cache, .chain = chain };
-	uint32_t wanted = (uint32_t)pc_min64(cache->config.replay_threads, chain->count);
-	PC_FREE pthread_t *threads = calloc(wanted + 1, sizeof(*threads));
-	uint32_t started = 0;
+	pc_losers_add(arg, segment, slot / 2);
+}
 
-	if (threads == NULL)
-		return -ENOMEM;
-	/* This thread is one of them; what cannot be started makes it slower, not wrong. */
-	while (!cache->stepped && started + 1 < wanted &&
-	       pc_thread_start(&threads[started], worker, &replay) == 0)
-		started++;
-	worker(&replay);
-	for (uint32_t i = 0; i < started; i++)
-		pthread_join(threads[i], NULL);
+int pc_replay(struct pcache *cache, struct pc_found *found)
+{
+	struct replay replay = { .cache = cache, .found = found };
+	uint32_t threads = cache->stepped ? 1 : cache->config.replay_threads;
+	int ret;
+
+	/* What gives way is only noted: the kills come when everything has been judged (V8). */
+	pc_index_set_killer(cache->index, note_loser, &found->losers);
+	ret = pc_thread_each(threads, found->clean_count, replay_clean, &replay);
+	if (ret == 0) /* writes after all that is clean (E5) */
+		ret = pc_thread_each(threads, found->chain.count, replay_segment, &replay);
+	pc_index_set_killer(cache->index, pc_clean_kill, cache);
 	cache->replay_keys = replay.keys;
 	cache->recovered_end_bytes = replay.end_bytes;
-	return replay.error;
+	return ret < 0 ? ret : found->losers.error;
 }

@@ -15,7 +15,7 @@
 
 #include <errno.h>
 
-int pc_rotate_seal(struct pcache *cache, uint32_t segment, uint64_t seq, uint32_t lines)
+int pc_rotate_seal(struct pcache *cache, uint32_t segment, enum pc_stream_kind stream, uint64_t seq, uint32_t lines)
 {
 	int ret = 0;
 
@@ -25,7 +25,7 @@ int pc_rotate_seal(struct pcache *cache, uint32_t segment, uint64_t seq, uint32_
 	if (cache->media->granularity == PCACHE_GRANULARITY_PAGE)
 		ret = pc_media_sync(cache->media); /* order: (O4) */
 	if (ret == 0)
-		ret = pc_segment_seal(cache->segments, segment, seq, lines);
+		ret = pc_segment_seal(cache->segments, segment, stream, seq, lines);
 	if (ret < 0)
 		return pc_cache_fail_media(cache, ret);
 	pc_cache_wake_writeback(cache);
@@ -43,7 +43,7 @@ static int close_locked(struct pcache *cache)
 	/* Closed before: whoever left last has sealed it. */
 	if (pc_room_is_closed(room) || !pc_stream_close_segment(&cache->write, &lines))
 		return 0;
-	return pc_rotate_seal(cache, segment, seq, lines);
+	return pc_rotate_seal(cache, segment, PC_STREAM_WRITE, seq, lines);
 }
 
 int pc_rotate_close(struct pcache *cache)

@@ -118,7 +118,7 @@ static void set_ref(struct pc_segments *segments, struct pc_segment *segment)
 
 	segment->kset_seed = pc_kset_seed(segments->uuid, segment->gen);
 	atomic_store_explicit(&ref->gen, segment->gen, memory_order_release);
-	atomic_store_explicit(&ref->seq, segment->seq, memory_order_release);
+	atomic_store_explicit(&ref->seq, segment->stream == PC_STREAM_WRITE ? segment->seq : 0, memory_order_release);
 }
 
 int pc_segments_create(struct pc_segments *segments)
@@ -152,6 +152,8 @@ static bool decode(const struct pc_segments *segments, const struct pcm_segment 
 	if ((flags & ~PCM_SEGMENT_HAS_NEXT) != 0 || (has_next && record->stream != PC_STREAM_WRITE))
 		return false;
 	if (pc_get32(record->next) >= segments->count || pc_get32(record->lines) > segments->room)
+		return false;
+	if (record->stream > PC_STREAM_WRITE && pc_get32(record->lines) > pc_clean_blocks(segments->segment_bytes))
 		return false;
 	if (record->state != PCM_SEGMENT_SEALED && pc_get32(record->lines) != 0)
 		return false;
@@ -260,6 +262,7 @@ int pc_segment_open(struct pc_segments *segments, uint32_t id, enum pc_stream_ki
 	content.state = PC_SEGMENT_OPEN;
 	content.stream = stream;
 	content.seq = seq;
+	segment->born = atomic_fetch_add_explicit(&segments->births, 1, memory_order_relaxed);
 	ret = store_locked(segments, segment, &content);
 	if (ret == 0)
 		set_ref(segments, segment);
@@ -282,14 +285,14 @@ int pc_segment_link(struct pc_segments *segments, uint32_t id, uint32_t next)
 	return ret;
 }
 
-int pc_segment_seal(struct pc_segments *segments, uint32_t id, uint64_t seq, uint32_t lines)
+int pc_segment_seal(struct pc_segments *segments, uint32_t id, enum pc_stream_kind stream, uint64_t seq, uint32_t lines)
 {
 	struct pc_segment *segment = pc_segment_at(segments, id);
 	struct content content;
 	int ret = 0;
 
 	pthread_mutex_lock(&segment->info_lock);
-	if (segment->state == PC_SEGMENT_OPEN && segment->seq == seq) {
+	if (segment->state == PC_SEGMENT_OPEN && segment->stream == stream && segment->seq == seq) {
 		content = content_of(segment);
 		content.state = PC_SEGMENT_SEALED;
 		content.lines = lines;

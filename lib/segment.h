@@ -33,6 +33,7 @@ struct pc_segment {
 	uint32_t id;        /* constant */
 	uint64_t off;       /* constant: of the segment on the media */
 	uint32_t kset_seed; /* of this life; written before the stream opens the segment */
+	uint64_t born;      /* order of opening since the cache was opened, over all streams; the same */
 };
 
 struct pc_segments {
@@ -44,6 +45,7 @@ struct pc_segments {
 	uint32_t segment_bytes;
 	uint32_t room; /* lines and units of one segment in all */
 	uint8_t uuid[16];
+	_Atomic uint64_t births;
 
 	pthread_mutex_t free_lock; /* guards what follows */
 
@@ -86,12 +88,18 @@ void pc_segment_release(struct pc_segments *segments, uint32_t id);
 int pc_segment_open(struct pc_segments *segments, uint32_t id, enum pc_stream_kind stream, uint64_t seq);
 int pc_segment_link(struct pc_segments *segments, uint32_t id, uint32_t next);
 int pc_segment_free(struct pc_segments *segments, uint32_t id); /* generation + 1 */
-/* Where the segment is no longer open at `seq`, somebody else sealed it: 0. */
-int pc_segment_seal(struct pc_segments *segments, uint32_t id, uint64_t seq, uint32_t lines);
+/* Where the segment is no longer the open one at `seq` of the stream, somebody else sealed it: 0. */
+int pc_segment_seal(struct pc_segments *segments, uint32_t id, enum pc_stream_kind stream, uint64_t seq, uint32_t lines);
 
 static inline struct pc_segment *pc_segment_at(const struct pc_segments *segments, uint32_t id)
 {
 	return &segments->table[id];
+}
+
+/* Holds blocks of clean data: of a FILL or HOT stream. For a segment that the index points into, or a flow owns. */
+static inline bool pc_segment_is_clean(const struct pc_segments *segments, uint32_t id)
+{
+	return atomic_load_explicit(&segments->refs[id].seq, memory_order_relaxed) == 0;
 }
 
 static inline bool pc_segment_is_sealed(const struct pc_segments *segments, uint32_t id)

@@ -88,6 +88,16 @@ void pc_stream_open_segment(struct pc_stream *stream, uint64_t seq, uint32_t seg
 /* True: at this moment no writer was between reserve and commit in the newest segment, up to *ret_room. */
 bool pc_stream_is_quiet(const struct pc_stream *stream, uint64_t *ret_room);
 
+/* True: the segment was closed in this life, and every writer in it is done. */
+static inline bool pc_stream_is_done(const struct pc_stream *stream, uint32_t segment)
+{
+	const struct pc_progress *progress = &stream->progress[segment];
+	uint64_t room = atomic_load_explicit(&progress->last_room, memory_order_acquire);
+
+	return pc_room_is_closed(room) &&
+	       atomic_load_explicit(&progress->done, memory_order_acquire) == pc_room_lines(room);
+}
+
 /* A flush has made everything durable that was committed when pc_stream_is_quiet() gave this word. */
 void pc_stream_set_durable(struct pc_stream *stream, uint64_t room);
 

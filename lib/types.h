@@ -35,7 +35,7 @@ static inline int pc_pos_cmp(struct pc_pos a, struct pc_pos b)
  */
 struct pc_segment_ref {
 	_Atomic uint64_t gen;
-	_Atomic uint64_t seq;
+	_Atomic uint64_t seq; /* in the WRITE stream; 0 in all others */
 };
 
 #endif

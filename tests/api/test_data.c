@@ -401,7 +401,8 @@ START_TEST(stats_count_what_was_done)
 	ck_assert_uint_eq(stats.reads, 1);
 	ck_assert_uint_eq(stats.read_bytes, 81920);
 	ck_assert_uint_eq(stats.read_miss_bytes, 40960);
-	ck_assert_uint_eq(stats.cached_bytes, 40960);
+	ck_assert_uint_eq(stats.fill_bytes, 40960);
+	ck_assert_uint_eq(stats.cached_bytes, 81920);
 	ck_assert_uint_ge(stats.dirty_log_bytes, 40960);
 	ck_assert_uint_lt(stats.dirty_log_bytes, 50000);
 	ck_assert_uint_gt(stats.index_bytes, 0);

@@ -5,6 +5,7 @@
  *     explorer.c   one seed from begin to end, crash points, failures
  *     workload.c   geometry and operations
  *     writers.c    several writers that take turns
+ *     turns.c      whose turn it is
  *     states.c     crash states: made, opened, judged
  *     faults.c     crash states with one media fault
  *     rules.c      what is checked while the library runs
@@ -23,7 +24,9 @@
 #include <pthread.h>
 
 #define WRITERS_MAX 3u
+#define PARTICIPANTS_MAX (WRITERS_MAX + 2)
 #define OPERATIONS_MAX 64u
+#define SEGMENTS_MAX 12u
 
 /* States with numbers of their own. */
 #define STATE_KILL      100u
@@ -46,8 +49,9 @@ struct baton {
 	pthread_mutex_t lock;
 	pthread_cond_t moved;
 	unsigned turn;
+	unsigned stalled;      /* 0: nobody */
 	unsigned participants; /* 0: no round */
-	bool done[WRITERS_MAX + 3];
+	bool done[PARTICIPANTS_MAX + 1];
 };
 
 struct explorer {
@@ -81,7 +85,7 @@ struct explorer {
 	struct pc_pos batch_end;
 	struct prng prng;         /* of the operation that runs */
 	uint64_t flushed; /* position: a flush of a quiet log came so far */
-	struct issuer issuers[WRITERS_MAX + 3];
+	struct issuer issuers[PARTICIPANTS_MAX + 1];
 	struct baton baton;
 	unsigned take_over_in; /* crash points until `spare` is made; 0: not planned */
 	bool take_over_by_kill;
@@ -128,6 +132,17 @@ bool is_expected(const struct explorer *explorer, int error);
 /* ---- writers.c ---- */
 
 void do_round(struct explorer *explorer);
+
+/* ---- turns.c ---- */
+
+/* Between begin and end: participants 1 to n wait for their first turn, run_round() gives it and waits for the last. */
+void begin_round(struct explorer *explorer, unsigned participants);
+void await_turn(struct explorer *explorer, unsigned number);
+void leave_round(struct explorer *explorer, unsigned number);
+void run_round(struct explorer *explorer);
+void end_round(struct explorer *explorer);
+
+/* The turn may change hands here. */
 void yield_turn(struct explorer *explorer);
 
 /* ---- states.c ---- */

@@ -121,17 +121,15 @@ void crash_point(struct explorer *explorer)
 
 static void on_live_drain(enum sim_primitive primitive, void *arg)
 {
-	struct explorer *explorer = arg;
-
-	if (primitive == SIM_DRAIN)
-		yield_turn(explorer);
-	crash_point(explorer);
+	(void)primitive;
+	yield_turn(arg);
+	crash_point(arg);
 }
 
 static void on_live_drained(enum sim_primitive primitive, void *arg)
 {
-	if (primitive == SIM_DRAIN)
-		yield_turn(arg);
+	(void)primitive;
+	yield_turn(arg);
 }
 
 static void on_live_store(enum sim_primitive primitive, uint64_t off, const void *data, size_t len, void *arg)

@@ -77,6 +77,9 @@ void explorer_minimise(const struct explorer_options *options, unsigned runs, st
 void explorer_print_id(const struct explorer_id *id, char *text, size_t bytes);
 bool explorer_parse_id(const char *text, struct explorer_id *ret_id);
 
+/* For a library that is built for tests: here another thread of the workload may run. */
+void explorer_pause(void);
+
 /* The state at work now, for whoever catches a signal: plain memory, no lock. */
 extern volatile struct explorer_id explorer_now;
 

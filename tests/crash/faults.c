@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * faults.c - a power cut, and one fault of the media: a line that cannot be read any more, or a bit that flipped.
+ * faults.c - a power cut, and one fault of the media: a line that cannot be read any more, a bit that flipped, a line
+ * of key sets that was stored in the place of another, or a segment that is gone: its record says, whole, that it is
+ * free.
  *
  * Then open and reads give the right data or an error, never anything else:
  * (MF1) A fault in one slot of a record whose two slots were equal is repaired and changes nothing.
@@ -21,6 +23,7 @@ enum fault_kind {
 	FAULT_RECORD,
 	FAULT_KSET,
 	FAULT_DATA,
+	FAULT_SEGMENT, /* it is gone */
 };
 
 struct fault_plan {
@@ -30,7 +33,8 @@ struct fault_plan {
 	uint32_t number; /* of the write that is hit; 0: none */
 	bool may_vanish; /* (MF3) */
 	uint64_t off;
-	uint8_t bits; /* 0: the line is lost */
+	uint64_t source; /* of a line that is stored here too; 0: none */
+	uint8_t bits;    /* 0: the line is lost */
 };
 
 /* ---- where ---- */
@@ -147,6 +151,28 @@ static void plan_record(struct explorer *explorer, struct prng *prng, const uint
 	plan->slots_were_equal = look.valid[0] && look.valid[1] &&
 				 memcmp(look.slots[0], look.slots[1], place.bytes) == 0;
 	plan->off = place.off + prng_below(prng, 2) * PCM_SLOT_STRIDE + prng_below(prng, place.bytes);
+	plan->bits = prng_happens(prng, 40) ? 0 : (uint8_t)(1u << prng_below(prng, 8));
+}
+
+/* No room for excuses: open notices, or the segment was of no use any more. */
+static void plan_segment(struct explorer *explorer, struct prng *prng, struct fault_plan *plan)
+{
+	plan->kind = FAULT_SEGMENT;
+	plan->record = record_number(&explorer->geometry, 3 + (uint32_t)prng_below(prng, explorer->geometry.segments));
+	plan->off = plan->record.off;
+}
+
+/* Where another write has its key set, in the same segment; 0: none found. */
+static uint64_t pick_source(const struct explorer *explorer, struct prng *prng, const struct volume_write *target)
+{
+	for (unsigned i = 0; i < PICK_TRIES; i++) {
+		uint32_t number = 1 + (uint32_t)prng_below(prng, explorer->volume.issued);
+		const struct volume_write *other = &explorer->volume.writes[number];
+
+		if (other != target && other->pos != 0 && other->pos >> 32 == target->pos >> 32)
+			return other->line_off;
+	}
+	return 0;
 }
 
 static void plan_write(struct explorer *explorer, struct prng *prng, const uint8_t *image, uint32_t number,
@@ -157,7 +183,12 @@ static void plan_write(struct explorer *explorer, struct prng *prng, const uint8
 	plan->kind = prng_happens(prng, 50) ? FAULT_KSET : FAULT_DATA;
 	plan->number = number;
 	plan->may_vanish = may_look_torn(explorer, image, number);
-	if (plan->kind == FAULT_KSET)
+	plan->bits = prng_happens(prng, 40) ? 0 : (uint8_t)(1u << prng_below(prng, 8));
+	if (plan->kind == FAULT_KSET && prng_happens(prng, 20))
+		plan->source = pick_source(explorer, prng, write);
+	if (plan->source != 0)
+		plan->off = write->line_off;
+	else if (plan->kind == FAULT_KSET)
 		plan->off = write->line_off + PCM_LINE - 1 - prng_below(prng, write->lines * PCM_LINE);
 	else
 		plan->off = write->data_off + prng_below(prng, write->data_bytes);
@@ -171,9 +202,10 @@ static struct fault_plan plan_fault(struct explorer *explorer, struct prng *prng
 
 	if (prng_happens(prng, 50) && pick_write(explorer, prng, image, &number))
 		plan_write(explorer, prng, image, number, &plan);
+	else if (prng_happens(prng, 15))
+		plan_segment(explorer, prng, &plan);
 	else
 		plan_record(explorer, prng, image, &plan);
-	plan.bits = prng_happens(prng, 40) ? 0 : (uint8_t)(1u << prng_below(prng, 8));
 	return plan;
 }
 
@@ -255,14 +287,51 @@ static void judge_fault(struct explorer *explorer, struct world *world, struct p
 		drain_faulty(explorer, world, plan, all);
 }
 
-/* Hit it, open, judge, and drop what was opened. */
+static void overwrite(struct sim_media *media, uint64_t off, const void *data, size_t len)
+{
+	const uint8_t *view = sim_media_view(media);
+
+	for (size_t i = 0; i < len; i++)
+		sim_media_flip(media, off + i, view[off + i] ^ ((const uint8_t *)data)[i]);
+}
+
+/* Both slots say that the segment was freed. */
+static void lose_segment(struct sim_media *media, const struct record_place *place)
+{
+	const uint8_t *image = sim_media_view(media);
+	struct record_look look = record_look(place, image);
+	struct pcm_segment old;
+	struct pcm_segment record = { 0 };
+
+	memcpy(&old, look.slots[look.newest], sizeof(old));
+	record.record = old.record;
+	record.gen = pc_le64(pc_get64(old.gen) + 1);
+	record_sign(place, image, &record);
+	overwrite(media, place->off, &record, sizeof(record));
+	overwrite(media, place->off + PCM_SLOT_STRIDE, &record, sizeof(record));
+}
+
+static void hit(struct sim_media *media, const struct fault_plan *plan)
+{
+	uint8_t line[PCM_LINE];
+
+	if (plan->kind == FAULT_SEGMENT) {
+		lose_segment(media, &plan->record);
+	} else if (plan->source != 0) {
+		memcpy(line, sim_media_view(media) + plan->source, sizeof(line));
+		overwrite(media, plan->off, line, sizeof(line));
+	} else if (plan->bits == 0) {
+		sim_media_poison(media, plan->off);
+	} else {
+		sim_media_flip(media, plan->off, plan->bits);
+	}
+}
+
+/* Open, judge, and drop what was opened. */
 static void apply_fault(struct explorer *explorer, struct world *world, struct prng *prng,
 			const struct fault_plan *plan)
 {
-	if (plan->bits == 0)
-		sim_media_poison(world->media, plan->off);
-	else
-		sim_media_flip(world->media, plan->off, plan->bits);
+	hit(world->media, plan);
 	explorer->mode = MODE_MEDIA_FAULT;
 	explorer->depth = 2;
 	judge_fault(explorer, world, prng, plan);
@@ -272,7 +341,7 @@ static void apply_fault(struct explorer *explorer, struct world *world, struct p
 
 static uint64_t fault_hash(uint64_t hash, const struct fault_plan *plan)
 {
-	return prng_mix(hash ^ prng_mix(plan->off << 8 | plan->bits));
+	return prng_mix(hash ^ prng_mix(plan->off << 8 | plan->bits) ^ prng_mix(plan->source << 2 | plan->kind));
 }
 
 void check_fault(struct explorer *explorer, unsigned state)
@@ -313,7 +382,6 @@ void check_decay(struct explorer *explorer, struct prng *prng, uint64_t hash)
 	plan_write(explorer, prng, image, explorer->decaying, &plan);
 	/* What the image before said stays said: a recovery that was interrupted does not forget it (V7). */
 	plan.may_vanish = explorer->decay_is_quiet && !is_settled(explorer, image, explorer->decaying);
-	plan.bits = prng_happens(prng, 40) ? 0 : (uint8_t)(1u << prng_below(prng, 8));
 	if (count_state(explorer, fault_hash(hash, &plan), MODE_MEDIA_FAULT) != 0)
 		apply_fault(explorer, explorer->nested, prng, &plan);
 }

@@ -46,16 +46,22 @@ bool record_at(const struct geometry *geometry, uint64_t off, struct record_plac
 	return off == ret_place->off || off == ret_place->off + PCM_SLOT_STRIDE;
 }
 
-static bool is_valid(const struct record_place *place, const uint8_t *slot, const uint8_t uuid[16])
+static uint32_t crc_of(const struct record_place *place, const void *slot, const uint8_t uuid[16])
 {
 	uint32_t seed = place->number == NO_SEED ? 0 : pc_meta_seed(uuid, place->number);
 	uint8_t copy[PCM_RECORD_MAX];
+
+	memcpy(copy, slot, place->bytes);
+	memset(copy + offsetof(struct pcm_record, crc), 0, sizeof(le32));
+	return pc_crc32c(seed, copy, place->bytes);
+}
+
+static bool is_valid(const struct record_place *place, const uint8_t *slot, const uint8_t uuid[16])
+{
 	struct pcm_record head;
 
 	memcpy(&head, slot, sizeof(head));
-	memcpy(copy, slot, place->bytes);
-	memset(copy + offsetof(struct pcm_record, crc), 0, sizeof(le32));
-	return pc_get32(head.magic) == place->magic && pc_get32(head.crc) == pc_crc32c(seed, copy, place->bytes);
+	return pc_get32(head.magic) == place->magic && pc_get32(head.crc) == crc_of(place, slot, uuid);
 }
 
 bool record_uuid(const uint8_t *image, uint8_t ret_uuid[16])
@@ -91,4 +97,15 @@ struct record_look record_look(const struct record_place *place, const uint8_t *
 	}
 	look.newest = !look.valid[0] || (look.valid[1] && look.slot_seq[1] > look.slot_seq[0]);
 	return look;
+}
+
+void record_sign(const struct record_place *place, const uint8_t *image, void *record)
+{
+	uint8_t uuid[16] = { 0 };
+	struct pcm_record head;
+
+	(void)record_uuid(image, uuid);
+	memcpy(&head, record, sizeof(head));
+	head.crc = pc_le32(crc_of(place, record, uuid));
+	memcpy(record, &head, sizeof(head));
 }

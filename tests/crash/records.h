@@ -30,6 +30,9 @@ struct record_place record_number(const struct geometry *geometry, uint32_t n);
 
 struct record_look record_look(const struct record_place *place, const uint8_t *image);
 
+/* Make the CRC of a changed record fit; the image has the UUID. */
+void record_sign(const struct record_place *place, const uint8_t *image, void *record);
+
 /* The UUID in the superblock; false: there is none. */
 bool record_uuid(const uint8_t *image, uint8_t ret_uuid[16]);
 

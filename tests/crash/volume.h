@@ -32,7 +32,7 @@ struct volume_write {
 	uint32_t first;      /* cells */
 	uint32_t cells;
 	uint64_t required_since; /* volume.promises when it was promised by itself; 0: it was not */
-	bool returned;       /* to the caller */
+	uint64_t returned;   /* to the caller, as the so manieth; 0: not yet */
 	uint64_t line_off;   /* of its key set's first line on the media; the next ones lie before it */
 	uint32_t lines;
 	uint64_t data_off;   /* of its data on the media */
@@ -49,6 +49,7 @@ struct volume {
 	uint64_t newest;    /* highest position of a write */
 	uint64_t promised;  /* no crash may take a write up to this position */
 	uint64_t promises;  /* moves whenever more is promised */
+	uint64_t returns;   /* writes that returned */
 	uint8_t *verified;  /* by cell, what was found whole last: no need to compute it again */
 	uint64_t *shown;    /* by number, which call of the judge saw it; scratch */
 	uint64_t judgements;

@@ -20,7 +20,7 @@ void choose_geometry(struct explorer *explorer)
 
 	geometry->granularity = (enum pcache_granularity)(explorer->seed % 3);
 	geometry->segment_bytes = segment_bytes[prng_below(&prng, 4)];
-	geometry->segments = (uint32_t)(PCM_SEGMENTS_MIN + prng_below(&prng, 5));
+	geometry->segments = (uint32_t)(PCM_SEGMENTS_MIN + prng_below(&prng, SEGMENTS_MAX - PCM_SEGMENTS_MIN + 1));
 	geometry->volume_bytes = (16 + prng_below(&prng, 25)) * 1024 + CELL_BYTES * prng_below(&prng, 16);
 	if (prng_happens(&prng, 12)) /* more than one key can reach over */
 		geometry->volume_bytes += PCM_KEY_MAX_BYTES;
@@ -69,7 +69,7 @@ uint64_t choose_offset(const struct explorer *explorer, struct prng *prng, uint6
 void end_write(struct explorer *explorer, uint32_t first, uint32_t end, bool is_durable)
 {
 	for (uint32_t number = first; number < end; number++) {
-		explorer->volume.writes[number].returned = true;
+		explorer->volume.writes[number].returned = ++explorer->volume.returns;
 		if (!is_durable)
 			continue;
 		rule_acknowledged(explorer, number);
@@ -107,17 +107,21 @@ static void do_write(struct explorer *explorer, unsigned flags)
 		  !is_paged || (ret == (ssize_t)len && (flags & PCACHE_WRITE_FUA) != 0));
 }
 
-/* Everything that has returned is promised. */
-static void promise_returned(struct volume *volume)
+/* The first so many writes that returned are promised. */
+static void promise_returned(struct volume *volume, uint64_t returns)
 {
-	for (uint32_t number = 1; number <= volume->issued; number++)
-		if (volume->writes[number].returned && volume->writes[number].pos != 0 &&
+	for (uint32_t number = 1; number <= volume->issued; number++) {
+		const struct volume_write *write = &volume->writes[number];
+
+		if (write->returned != 0 && write->returned <= returns && write->pos != 0 &&
 		    !volume_is_required(volume, number))
 			volume_require(volume, number);
+	}
 }
 
 void do_flush(struct explorer *explorer)
 {
+	uint64_t returns = explorer->volume.returns; /* others may return while the flush is at work */
 	int ret = pc_io_flush(explorer->live->cache);
 
 	if (ret < 0) {
@@ -125,7 +129,7 @@ void do_flush(struct explorer *explorer)
 		return;
 	}
 	if (explorer->baton.participants != 0) {
-		promise_returned(&explorer->volume);
+		promise_returned(&explorer->volume, returns);
 		return;
 	}
 	explorer->flushed = world_pos(pc_cache_head(explorer->live->cache));

@@ -2,10 +2,10 @@
 /*
  * writers.c - rounds of several writers, one more thread for flushes, write-back and reclaim, and one that reads.
  *
- * They are real threads, but only the one that has the baton runs. It may change hands where the library stores data
- * or key sets or reads the media, at its fences, and around requests to the backing: there no lock is held. Who is next
- * follows from the seed. So room is reserved while others commit: holes, commits out of order, segments sealed by the
- * last to leave.
+ * They are real threads, but only the one that has the turn runs (turns.c). It changes hands where the library stores
+ * data or key sets or reads the media, before and after its fences and syncs, around requests to the backing, and before
+ * locks. So room is reserved while others commit: holes, commits out of order, segments sealed by the last to leave,
+ * and a look at what another has changed and not made durable.
  */
 #include "crash.h"
 
@@ -30,45 +30,6 @@ struct participant {
 	uint8_t buf[ROUND_CELLS * CELL_BYTES];
 	pthread_t thread;
 };
-
-/* ---- the baton ---- */
-
-static void wait_turn(struct baton *baton, unsigned number)
-{
-	while (baton->turn != number)
-		pthread_cond_wait(&baton->moved, &baton->lock);
-}
-
-static unsigned choose_next(struct explorer *explorer)
-{
-	struct baton *baton = &explorer->baton;
-	unsigned candidates[WRITERS_MAX + 2];
-	unsigned count = 0;
-
-	for (unsigned i = 1; i <= baton->participants; i++)
-		if (!baton->done[i])
-			candidates[count++] = i;
-	return count == 0 ? 0 : candidates[prng_below(&explorer->prng, count)];
-}
-
-static void pass(struct baton *baton, unsigned next)
-{
-	baton->turn = next;
-	pthread_cond_broadcast(&baton->moved);
-}
-
-void yield_turn(struct explorer *explorer)
-{
-	struct baton *baton = &explorer->baton;
-	unsigned self = baton->turn;
-
-	if (baton->participants == 0 || self == 0 || explorer->depth != 0)
-		return;
-	pthread_mutex_lock(&baton->lock);
-	pass(baton, choose_next(explorer));
-	wait_turn(baton, self);
-	pthread_mutex_unlock(&baton->lock);
-}
 
 /* ---- what they do ---- */
 
@@ -117,9 +78,9 @@ static void round_work(struct explorer *explorer)
 	uint64_t dice = prng_below(&explorer->prng, 100);
 	int ret = 0;
 
-	if (dice < 25)
+	if (dice < 20)
 		do_flush(explorer);
-	else if (dice < 60)
+	else if (dice < 50)
 		ret = pc_writeback_step(cache);
 	else
 		ret = pc_reclaim_step(cache);
@@ -131,12 +92,9 @@ static void *run_participant(void *arg)
 {
 	struct participant *self = arg;
 	struct explorer *explorer = self->explorer;
-	struct baton *baton = &explorer->baton;
 	uint64_t operations;
 
-	pthread_mutex_lock(&baton->lock);
-	wait_turn(baton, self->number);
-	pthread_mutex_unlock(&baton->lock);
+	await_turn(explorer, self->number);
 	operations = 1 + prng_below(&explorer->prng, ROUND_OPERATIONS);
 	for (uint64_t i = 0; i < operations && !explorer->failed; i++) {
 		if (self->role == ROLE_WRITER)
@@ -147,14 +105,27 @@ static void *run_participant(void *arg)
 			round_read(explorer);
 		yield_turn(explorer);
 	}
-	pthread_mutex_lock(&baton->lock);
-	baton->done[self->number] = true;
-	pass(baton, choose_next(explorer));
-	pthread_mutex_unlock(&baton->lock);
+	leave_round(explorer, self->number);
 	return NULL;
 }
 
 /* ---- a round ---- */
+
+/* Free segments out of sight but for so many: what reclaim gives back is taken at once. Returns how many. */
+static unsigned hide_free(struct pc_segments *segments, uint64_t left, uint32_t *ret_hidden)
+{
+	unsigned count = 0;
+
+	while (segments->free_count > left)
+		ret_hidden[count++] = pc_segment_alloc(segments);
+	return count;
+}
+
+static void show_free(struct pc_segments *segments, const uint32_t *hidden, unsigned count)
+{
+	while (count > 0)
+		pc_segment_release(segments, hidden[--count]);
+}
 
 /* As if a writer waited for space: nobody of the round shall. */
 static bool make_space(struct explorer *explorer)
@@ -169,39 +140,37 @@ static bool make_space(struct explorer *explorer)
 	return cache->segments->free_count >= ROUND_FREE && !explorer->failed;
 }
 
-static void run_round(struct explorer *explorer, struct participant *participants, unsigned count)
+static void run_participants(struct explorer *explorer, struct participant *participants, unsigned count)
 {
-	struct baton *baton = &explorer->baton;
 	pthread_attr_t attributes;
 
-	memset(baton->done, 0, sizeof(baton->done));
-	baton->turn = 0;
-	baton->participants = count;
+	begin_round(explorer, count);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, 1u << 20);
 	for (unsigned i = 0; i < count; i++)
 		if (pthread_create(&participants[i].thread, &attributes, run_participant, &participants[i]) != 0)
 			abort();
 	pthread_attr_destroy(&attributes);
-	pthread_mutex_lock(&baton->lock);
-	pass(baton, choose_next(explorer));
-	wait_turn(baton, 0);
-	pthread_mutex_unlock(&baton->lock);
+	run_round(explorer);
 	for (unsigned i = 0; i < count; i++)
 		pthread_join(participants[i].thread, NULL);
-	baton->participants = 0;
+	end_round(explorer);
 }
 
 void do_round(struct explorer *explorer)
 {
-	struct participant participants[WRITERS_MAX + 2] = { 0 };
+	struct participant participants[PARTICIPANTS_MAX] = { 0 };
 	unsigned writers = 2 + (unsigned)prng_below(&explorer->prng, WRITERS_MAX - 1);
 	unsigned count = writers;
 	enum volume_rule rule = explorer->rule;
+	struct pc_segments *segments = explorer->live->cache->segments;
+	bool is_tight = prng_happens(&explorer->prng, 30);
+	uint32_t hidden[SEGMENTS_MAX];
+	unsigned hidden_count;
 
 	if (!make_space(explorer))
 		return;
-	if (prng_happens(&explorer->prng, 60))
+	if (is_tight || prng_happens(&explorer->prng, 60))
 		participants[count++].role = ROLE_WORKER;
 	if (prng_happens(&explorer->prng, 40))
 		participants[count++].role = ROLE_READER;
@@ -210,7 +179,9 @@ void do_round(struct explorer *explorer)
 		participants[i].number = i + 1;
 	}
 	explorer->rule = VOLUME_SETS;
-	run_round(explorer, participants, count);
+	hidden_count = is_tight ? hide_free(segments, prng_below(&explorer->prng, 2), hidden) : 0;
+	run_participants(explorer, participants, count);
+	show_free(segments, hidden, hidden_count);
 	explorer->rule = rule;
 	explorer->counts->rounds++;
 	if (explorer->geometry.granularity != PCACHE_GRANULARITY_PAGE)

@@ -20,14 +20,15 @@ HEADER_ROWS = [
     ["log.h", "lock.h", "crc32c.h", "copy_crc.h", "thread.h"],
     ["format.h", "media.h", "backing.h"],
     ["meta.h", "kset.h"],
-    ["stream.h", "segment.h", "index.h", "overlay.h", "config.h", "stats.h"],
+    ["stream.h", "segment.h", "index.h", "overlay.h", "config.h", "stats.h", "ghost.h", "misses.h", "sequential.h"],
     ["cache.h"],
+    ["recover.h"],
 ]
 
 # The flows and the public functions. They may include every interface.
 FLOW_SOURCES = [
-    "batch.c", "cache.c", "io.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "writeback.c",
-    "pcache.c",
+    "batch.c", "cache.c", "clean.c", "io.c", "miss.c", "move.c", "reclaim.c", "recover.c", "replay.c", "rotate.c",
+    "writeback.c", "pcache.c",
 ]
 
 PUBLIC_HEADER = "pcache.h"
@@ -41,7 +42,7 @@ RESERVED = [
 ]
 
 # Who uses the public header only, and which file needs more: the runner of Check; the format, to forge records.
-PUBLIC_USERS = ["examples", "bench", "tests/api"]
+PUBLIC_USERS = ["examples", "bench", "tools", "tests/api"]
 PUBLIC_USERS_MORE = {
     "tests/api/fixture.c": {"unit/runner.h"},
     "tests/api/test_damage.c": {"crc32c.h", "format.h"},

@@ -76,6 +76,11 @@ static const char usage[] =
 
 /* ---- in the child ---- */
 
+void pc_mutant_pause(void)
+{
+	explorer_pause();
+}
+
 static const struct explorer_counts *watched;
 
 static void on_tick(int signal)

@@ -19,4 +19,7 @@ extern const unsigned mutant_count;
 
 extern int pc_mutant; /* the one at work; 0: none */
 
+/* Others may run here. */
+void pc_mutant_pause(void);
+
 #endif

@@ -16,7 +16,7 @@ A catalogue is a text of such entries; a line that begins with # is a comment:
 A text that ends in ; or } (a comment behind it does not count) is a row of whole lines, complete statements, as in the
 source. Any other text is one expression. Either must occur exactly once in its function, or the build fails: who
 changes the library has to look whether the bug is still the same one. Texts of two entries may be equal, or one inside
-the other.
+the other. Where a bug shows only if others run in the middle of it, its text calls pc_mutant_pause().
 
 Usage: weave.py OUTPUT_DIR FILE...      sources (.c) and catalogues (.mut); writes each source, and mutant_table.c
 """
@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TABLE = "mutant_table.c"
-DECLARATION = " extern int pc_mutant;"  # behind the comment in the first line
+DECLARATION = " extern int pc_mutant; void pc_mutant_pause(void);"  # behind the comment in the first line
 NAME = re.compile(r"[a-z0-9_]+")
 
 

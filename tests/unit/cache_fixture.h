@@ -252,7 +252,7 @@ static inline void leave_segment(const struct pc_reservation *reservation)
 	ck_assert_int_eq(pc_media_copy(cache->media, off, line, sizeof(line), PC_COPY_STREAM), 0);
 	ck_assert_int_eq(pc_media_drain(cache->media), 0);
 	if (pc_stream_commit(&cache->write, reservation, &lines))
-		ck_assert_int_eq(pc_rotate_seal(cache, reservation->segment, seq, lines), 0);
+		ck_assert_int_eq(pc_rotate_seal(cache, reservation->segment, PC_STREAM_WRITE, seq, lines), 0);
 }
 
 /* ---- waiting ---- */

@@ -42,7 +42,7 @@ START_TEST(life_of_a_segment_is_durable_at_every_step)
 	ck_assert_int_eq(pc_segment_link(segments, 4, 9), 0);
 	check_durable();
 	ck_assert_uint_eq(facts_of(segments, 4).next, 9);
-	ck_assert_int_eq(pc_segment_seal(segments, 4, 77, 33), 0);
+	ck_assert_int_eq(pc_segment_seal(segments, 4, PC_STREAM_WRITE, 77, 33), 0);
 	check_durable();
 	facts = facts_of(segments, 4);
 	ck_assert(facts.state == PC_SEGMENT_SEALED && facts.lines == 33 && facts.next == 9 && facts.seq == 77);
@@ -62,7 +62,7 @@ END_TEST
 START_TEST(segment_is_linked_after_its_seal_and_freed_while_open)
 {
 	ck_assert_int_eq(pc_segment_open(segments, 0, PC_STREAM_WRITE, 5), 0);
-	ck_assert_int_eq(pc_segment_seal(segments, 0, 5, ROOM), 0);
+	ck_assert_int_eq(pc_segment_seal(segments, 0, PC_STREAM_WRITE, 5, ROOM), 0);
 	ck_assert_int_eq(pc_segment_link(segments, 0, 0), 0);
 	check_durable();
 	ck_assert_uint_eq(facts_of(segments, 0).lines, ROOM);
@@ -85,15 +85,15 @@ START_TEST(seal_of_another_life_or_twice_does_nothing)
 	ck_assert_int_eq(pc_segment_open(segments, 3, PC_STREAM_WRITE, 11), 0);
 	before = facts_of(segments, 3);
 	calls = sim_media_calls(sim);
-	ck_assert_int_eq(pc_segment_seal(segments, 3, 10, 5), 0);
-	ck_assert_int_eq(pc_segment_seal(segments, 3, 12, 5), 0);
-	ck_assert_int_eq(pc_segment_seal(segments, 5, 0, 5), 0); /* free */
+	ck_assert_int_eq(pc_segment_seal(segments, 3, PC_STREAM_WRITE, 10, 5), 0);
+	ck_assert_int_eq(pc_segment_seal(segments, 3, PC_STREAM_WRITE, 12, 5), 0);
+	ck_assert_int_eq(pc_segment_seal(segments, 5, PC_STREAM_WRITE, 0, 5), 0); /* free */
 	ck_assert_uint_eq(sim_media_calls(sim), calls);
 	after = facts_of(segments, 3);
 	ck_assert(same_facts(&before, &after));
-	ck_assert_int_eq(pc_segment_seal(segments, 3, 11, 5), 0);
+	ck_assert_int_eq(pc_segment_seal(segments, 3, PC_STREAM_WRITE, 11, 5), 0);
 	calls = sim_media_calls(sim);
-	ck_assert_int_eq(pc_segment_seal(segments, 3, 11, 6), 0);
+	ck_assert_int_eq(pc_segment_seal(segments, 3, PC_STREAM_WRITE, 11, 6), 0);
 	ck_assert_uint_eq(sim_media_calls(sim), calls);
 	ck_assert_uint_eq(facts_of(segments, 3).lines, 5);
 	check_durable();
@@ -111,7 +111,7 @@ static int transit(enum transition transition)
 	case LINK:
 		return pc_segment_link(segments, 6, 2);
 	case SEAL:
-		return pc_segment_seal(segments, 6, 21, 40);
+		return pc_segment_seal(segments, 6, PC_STREAM_WRITE, 21, 40);
 	default:
 		return pc_segment_free(segments, 6);
 	}
@@ -196,7 +196,7 @@ END_TEST
 static void *seal_one(void *unused)
 {
 	(void)unused;
-	EXPECT(pc_segment_seal(segments, 6, 21, 40) == 0);
+	EXPECT(pc_segment_seal(segments, 6, PC_STREAM_WRITE, 21, 40) == 0);
 	return NULL;
 }
 
@@ -277,7 +277,7 @@ START_TEST(fill_bitmap_takes_only_free_segments)
 {
 	ck_assert_int_eq(pc_segment_open(segments, 0, PC_STREAM_WRITE, 1), 0);
 	ck_assert_int_eq(pc_segment_open(segments, 5, PC_STREAM_WRITE, 2), 0);
-	ck_assert_int_eq(pc_segment_seal(segments, 5, 2, 9), 0);
+	ck_assert_int_eq(pc_segment_seal(segments, 5, PC_STREAM_WRITE, 2, 9), 0);
 	ck_assert_int_eq(pc_segment_open(segments, 9, PC_STREAM_FILL, 3), 0);
 	ck_assert_int_eq(pc_segment_free(segments, 9), 0);
 	pc_segments_fill_bitmap(segments);

@@ -134,7 +134,7 @@ START_TEST(record_has_the_bytes_of_the_format)
 
 	ck_assert_int_eq(pc_segment_open(segments, 4, PC_STREAM_WRITE, 0x1122334455667788), 0);
 	ck_assert_int_eq(pc_segment_link(segments, 4, 9), 0);
-	ck_assert_int_eq(pc_segment_seal(segments, 4, 0x1122334455667788, 0x71), 0);
+	ck_assert_int_eq(pc_segment_seal(segments, 4, PC_STREAM_WRITE, 0x1122334455667788, 0x71), 0);
 	ck_assert_mem_eq(durable, expected, sizeof(expected));
 	ck_assert_mem_eq(durable + 4096, expected, sizeof(expected));
 }

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * miss.c - a read that is not in the cache: from the backing to the caller, then into FILL or HOT.
+ *
+ *   whole blocks around the range, more of them ahead of a sequential reader -> list of misses, or a place in one that is
+ *   under way -> look that it is still a hole -> backing -> caller -> clean blocks
+ *
+ * (I1) A miss is in the list before it is looked whether its range is a hole (F1).
+ * (I2) A block is kept only while it is a hole and the miss is not stale, both seen under a claim of the index.
+ * (I3) The caller gets his bytes whatever becomes of keeping them. They are kept from memory of our own: the caller's buffer
+ *      may change.
+ */
+#include "cache.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define BLOCKS_MAX (PC_LEAF_BYTES / PCM_BLOCK)
+
+/* What is read, in whole blocks but for the end of the backing, and how much of it before anybody asked. */
+struct plan {
+	uint64_t off;
+	uint64_t end;
+	uint64_t ahead_bytes;
+	bool keep;
+};
+
+static bool is_kept_at_all(const struct pcache *cache)
+{
+	return pc_tunable(cache, PCACHE_TUNABLE_FILL) != PCACHE_FILL_NEVER && !cache->config.readonly &&
+	       !pc_cache_is_failed(cache);
+}
+
+static struct plan make_plan(struct pcache *cache, uint64_t off, size_t len)
+{
+	uint64_t bypass = pc_tunable(cache, PCACHE_TUNABLE_SEQUENTIAL_BYPASS);
+	uint64_t size = cache->backing->size_bytes;
+	struct plan plan = { .off = pc_align_down(off, PCM_BLOCK), .keep = is_kept_at_all(cache) };
+	uint64_t leaf_end = pc_align_down(off, PC_LEAF_BYTES) + PC_LEAF_BYTES;
+	uint64_t ahead;
+	uint64_t run;
+
+	plan.end = pc_min64(pc_align_up(off + len, PCM_BLOCK), size);
+	if (!plan.keep)
+		return plan;
+	run = pc_sequential_see(&cache->sequential, plan.off, plan.end - plan.off,
+				pc_tunable(cache, PCACHE_TUNABLE_READ_AHEAD), &ahead);
+	plan.keep = bypass == 0 || run <= bypass;
+	ahead = pc_min64(plan.end + ahead, pc_min64(leaf_end, size)) - plan.end;
+	if (plan.keep && ahead > 0)
+		plan.ahead_bytes = pc_index_hole_bytes(cache->index, plan.end, ahead);
+	return plan;
+}
+
+/* Just for the caller. */
+static ssize_t read_past(struct pcache *cache, void *buf, size_t len, uint64_t off)
+{
+	int ret = pc_backing_read(cache->backing, buf, off, len);
+
+	if (ret < 0)
+		return ret;
+	pc_stats_add(cache->stats, PC_COUNT_READ_MISS_BYTES, len);
+	return (ssize_t)len;
+}
+
+/* ---- keep ---- */
+
+/* Where a block is to be kept; PC_STREAM_NONE: nowhere. */
+static enum pc_stream_kind stream_for(struct pcache *cache, uint64_t off)
+{
+	uint64_t block = off / PCM_BLOCK;
+
+	if (pc_index_hole_bytes(cache->index, off, PCM_BLOCK) < PCM_BLOCK)
+		return PC_STREAM_NONE;
+	if (pc_tunable(cache, PCACHE_TUNABLE_EVICTION) == PCACHE_EVICTION_S3FIFO &&
+	    pc_ghost_take(cache->evicted, block)) {
+		pc_stats_add(cache->stats, PC_COUNT_GHOST_HITS, 1);
+		return PC_STREAM_HOT;
+	}
+	if (pc_tunable(cache, PCACHE_TUNABLE_FILL) == PCACHE_FILL_SECOND_TOUCH && !pc_ghost_take(cache->touched, block)) {
+		pc_ghost_add(cache->touched, block);
+		pc_stats_add(cache->stats, PC_COUNT_BYPASSED_BYTES, PCM_BLOCK);
+		return PC_STREAM_NONE;
+	}
+	return PC_STREAM_FILL;
+}
+
+/* (I2) */
+static int keep_block(struct pcache *cache, const struct pc_miss *miss, const struct pc_clean_room *room, uint32_t i,
+		      uint64_t off, uint32_t crc)
+{
+	struct pc_index_claim claim;
+	struct pc_mapping mapping;
+	int ret = pc_index_claim_hole(cache->index, off, PCM_BLOCK, &claim);
+
+	if (ret < 0)
+		return ret;
+	if (atomic_load_explicit(&miss->stale, memory_order_relaxed))
+		ret = -ESTALE;
+	else
+		ret = pc_clean_store_key(cache, room, i, off, crc, &mapping);
+	if (ret < 0)
+		pc_index_claim_release(cache->index, &claim);
+	else
+		pc_index_claim_enter(cache->index, &claim, &mapping);
+	return ret;
+}
+
+static bool is_refusal(int error)
+{
+	return error == -EBUSY || error == -ESTALE || error == -ENOMEM;
+}
+
+/* Blocks of the miss from `first` on, as many as there is room for. */
+static void keep_in_room(struct pcache *cache, const struct pc_miss *miss, struct pc_clean_room *room, uint32_t first)
+{
+	const uint8_t *data = miss->data + (size_t)first * PCM_BLOCK;
+	uint64_t off = miss->off + (uint64_t)first * PCM_BLOCK;
+	uint32_t crcs[BLOCKS_MAX];
+	int ret = 0;
+
+	for (uint32_t i = 0; i < room->count && ret == 0; i++)
+		ret = pc_clean_copy(cache, room, i, data + (size_t)i * PCM_BLOCK, &crcs[i]);
+	if (ret == 0)
+		ret = pc_media_drain(cache->media); /* order: the data before its keys (L2) */
+	for (uint32_t i = 0; i < room->count && ret == 0; i++) {
+		ret = keep_block(cache, miss, room, i, off + (uint64_t)i * PCM_BLOCK, crcs[i]);
+		pc_stats_add(cache->stats, ret == 0 ? PC_COUNT_FILL_BYTES : PC_COUNT_FILLS_REFUSED,
+			     ret == 0 ? PCM_BLOCK : 1);
+		if (is_refusal(ret))
+			ret = 0;
+	}
+	if (ret < 0)
+		(void)pc_cache_fail_media(cache, ret);
+	pc_clean_commit(cache, room);
+}
+
+static void keep_run(struct pcache *cache, const struct pc_miss *miss, enum pc_stream_kind kind, uint32_t first,
+		     uint32_t end)
+{
+	while (first < end) {
+		struct pc_clean_room room;
+
+		if (!pc_clean_reserve(cache, kind, end - first, &room)) {
+			pc_stats_add(cache->stats, PC_COUNT_FILLS_REFUSED, end - first);
+			return;
+		}
+		keep_in_room(cache, miss, &room, first);
+		first += room.count;
+	}
+}
+
+/* Neighbours that go to the same stream are kept together: they share the fences. */
+static void keep(struct pcache *cache, const struct pc_miss *miss)
+{
+	uint32_t count = (uint32_t)(miss->len / PCM_BLOCK); /* the end of the backing may have less than a block */
+	enum pc_stream_kind kinds[BLOCKS_MAX];
+	uint32_t end;
+
+	for (uint32_t i = 0; i < count; i++)
+		kinds[i] = stream_for(cache, miss->off + (uint64_t)i * PCM_BLOCK);
+	for (uint32_t first = 0; first < count; first = end) {
+		for (end = first + 1; end < count && kinds[end] == kinds[first]; end++)
+			;
+		if (kinds[first] != PC_STREAM_NONE)
+			keep_run(cache, miss, kinds[first], first, end);
+	}
+}
+
+/* ---- read ---- */
+
+/* What the miss has of [off, off + len). */
+static ssize_t copy_out(struct pcache *cache, const struct pc_miss *miss, void *buf, size_t len, uint64_t off)
+{
+	len = pc_min64(len, miss->off + miss->len - off);
+	memcpy(buf, miss->data + (off - miss->off), len);
+	pc_stats_add(cache->stats, PC_COUNT_READ_MISS_BYTES, len);
+	return (ssize_t)len;
+}
+
+/* In the list, and ours. */
+static ssize_t read_own(struct pcache *cache, struct pc_miss *miss, void *buf, size_t len, uint64_t off)
+{
+	uint64_t hole = pc_index_hole_bytes(cache->index, off, len); /* order: the miss is in the list (I1) */
+	ssize_t ret = hole == 0 ? 0 : pc_backing_read(cache->backing, miss->data, miss->off, miss->len);
+
+	pc_misses_finish(&cache->misses, miss, hole == 0 ? -EAGAIN : (int)ret);
+	if (hole > 0 && ret < 0) {
+		ret = read_past(cache, buf, hole, off); /* what failed may be what nobody asked for */
+	} else if (hole > 0) {
+		ret = copy_out(cache, miss, buf, hole, off);
+		keep(cache, miss);
+	}
+	pc_misses_leave(&cache->misses, miss, true);
+	return ret;
+}
+
+/* Somebody else's (F2). */
+static ssize_t read_joined(struct pcache *cache, struct pc_miss *miss, void *buf, size_t len, uint64_t off)
+{
+	bool is_good = miss->result == 0 && !atomic_load_explicit(&miss->stale, memory_order_relaxed);
+	ssize_t ret;
+
+	if (is_good) {
+		ret = copy_out(cache, miss, buf, len, off);
+		pc_stats_add(cache->stats, PC_COUNT_SHARED_MISSES, 1);
+	} else {
+		ret = miss->result == -EAGAIN ? 0 : read_past(cache, buf, len, off);
+	}
+	pc_misses_leave(&cache->misses, miss, false);
+	return ret;
+}
+
+ssize_t pc_miss_read(struct pcache *cache, void *buf, size_t len, uint64_t off)
+{
+	struct plan plan = make_plan(cache, off, len);
+	struct pc_miss *miss;
+	struct pc_miss *other;
+
+	if (!plan.keep)
+		pc_stats_add(cache->stats, PC_COUNT_BYPASSED_BYTES, len);
+	if (!plan.keep || pc_miss_new(plan.off, plan.end + plan.ahead_bytes - plan.off, &miss) < 0)
+		return read_past(cache, buf, len, off);
+	other = pc_misses_join(&cache->misses, miss, off);
+	if (other != NULL) {
+		pc_miss_delete(miss);
+		return read_joined(cache, other, buf, len, off);
+	}
+	if (plan.ahead_bytes > 0) {
+		pc_stats_add(cache->stats, PC_COUNT_READ_AHEAD_BYTES, plan.ahead_bytes);
+		pc_sequential_advance(&cache->sequential, plan.end, plan.end + plan.ahead_bytes);
+	}
+	return read_own(cache, miss, buf, len, off);
+}
