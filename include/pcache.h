@@ -291,7 +291,8 @@ int pcache_open(const char *cache_path, int backing_fd, const struct pcache_conf
 /**
  * @brief Read @p len bytes at byte @p off of the cached backing.
  *
- * Bytes that are not cached come from the backing, read in the calling thread.
+ * Bytes that are not cached come from the backing, read in the calling thread, or by another one that is reading
+ * them just now. Whole blocks of 4 KiB of them are kept in the cache, if there is room without waiting.
  *
  * @param cache  an open cache
  * @param buf    where the bytes go; contents undefined on failure
@@ -299,7 +300,7 @@ int pcache_open(const char *cache_path, int backing_fd, const struct pcache_conf
  * @param off    bytes from the start of the backing
  * @param flags  #PCACHE_NOWAIT or 0
  * @return bytes read, short or 0 at the end of the backing; -EINVAL, -EAGAIN (NOWAIT and not all cached),
- *         -EBADMSG (cached data damaged), -EIO, -ENOMEM, -ENOTRECOVERABLE
+ *         -EBADMSG (written data damaged; data that is on the backing, too, is read from there instead), -EIO, -ENOMEM, -ENOTRECOVERABLE
  * @par Thread-safety
  * Any thread. Of a write that runs at the same time a read sees any part or none.
  * @snippet hello.c read
