@@ -74,6 +74,17 @@ static uint32_t blocks_left(const struct pc_stream *stream, uint64_t room)
 	return pc_room_is_closed(room) ? 0 : (stream->room_total - pc_room_lines(room) - pc_room_units(room)) / BLOCK_ROOM;
 }
 
+/* Closed, and everybody is done. Reclaim may wait for that, or find nothing alive in it any more. */
+static void seal(struct pcache *cache, const struct pc_clean *clean, uint32_t segment, uint64_t seq, uint32_t lines)
+{
+	bool is_empty = pc_index_live_bytes(cache->index, segment) == 0;
+
+	(void)pc_rotate_seal(cache, segment, clean->kind, seq, lines);
+	if (is_empty)
+		atomic_store_explicit(&cache->clean_emptied, true, memory_order_relaxed);
+	pc_reclaim_wake(cache);
+}
+
 /* Under rotate_lock. */
 static void close_locked(struct pcache *cache, struct pc_clean *clean)
 {
@@ -82,7 +93,7 @@ static void close_locked(struct pcache *cache, struct pc_clean *clean)
 	uint32_t lines;
 
 	if (!pc_room_is_closed(room) && pc_stream_close_segment(&clean->stream, &lines))
-		(void)pc_rotate_seal(cache, segment, clean->kind, clean->next_seq - 1, lines);
+		seal(cache, clean, segment, clean->next_seq - 1, lines);
 }
 
 /* (L1) */
@@ -220,10 +231,8 @@ void pc_clean_commit(struct pcache *cache, struct pc_clean_room *room)
 
 	if (ret < 0)
 		(void)pc_cache_fail_media(cache, ret);
-	if (pc_stream_commit(&room->clean->stream, &room->reservation, &lines)) {
-		(void)pc_rotate_seal(cache, room->reservation.segment, room->clean->kind, room->seq, lines);
-		pc_reclaim_wake(cache); /* it may have closed the segment, and wait for us */
-	}
+	if (pc_stream_commit(&room->clean->stream, &room->reservation, &lines))
+		seal(cache, room->clean, room->reservation.segment, room->seq, lines);
 	pc_cache_report_failure(cache);
 }
 
