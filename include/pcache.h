@@ -412,6 +412,24 @@ int pcache_get(struct pcache *cache, enum pcache_tunable tunable, uint64_t *ret_
 int pcache_close(struct pcache *cache, unsigned flags);
 
 /**
+ * @brief For an application's SIGBUS handler: was that a bad page of a cache?
+ *
+ * Cached data is read from a mapping of the media. Where the media cannot deliver a page, the kernel raises SIGBUS in the
+ * thread that reads it. The library installs no handler of its own. One of the application may ask here. If the address
+ * lies in the mapping of a cache that this process has open, a page of zeroes takes the place of the bad one, and the
+ * handler can return: the call that was interrupted goes on, and fails with -EIO. Until the cache is closed every read of
+ * data on that page gets -EIO, and so does its write-back; other data can be read as before. Where a write was to be
+ * stored on that page, the media has failed, which is final.
+ *
+ * @param addr  siginfo_t::si_addr
+ * @return 1: it was, and the handler can return; 0: it was not, or the page could not be replaced: the handler does what it
+ *         would do without this library
+ * @par Thread-safety
+ * Any thread; async-signal-safe. errno is kept. Of more than 64 caches open at a time some are not known here.
+ */
+int pcache_handle_sigbus(const void *addr);
+
+/**
  * @brief Explain an error of this library.
  * @param error  a value a pcache function returned; the sign does not matter
  * @return a static string

@@ -322,9 +322,21 @@ static int forget_clean(struct pcache *cache, const struct pc_piece *piece)
 		return ret == -EBUSY ? -EAGAIN : ret;
 	pc_stats_add(cache->stats, PC_COUNT_CLEAN_ERRORS, 1);
 	pc_log(&cache->config.log, PCACHE_LOG_WARNING,
-	       "clean data at offset %llu does not match its checksum; it is read from the backing again",
+	       "clean data at offset %llu is damaged; it is read from the backing again",
 	       (unsigned long long)piece->mapping.off);
 	return -EAGAIN;
+}
+
+/* -EBADMSG: the piece does not match its checksum; else what reading it gave. */
+static int bad_data(struct pcache *cache, const struct pc_piece *piece, int error)
+{
+	if (pc_segment_is_clean(cache->segments, piece->mapping.segment))
+		return forget_clean(cache, piece);
+	if (error == -EBADMSG)
+		pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
+	return pc_fail(&cache->config.log, error, "cached data of %u bytes at offset %llu %s", piece->mapping.len,
+		       (unsigned long long)piece->mapping.off,
+		       error == -EBADMSG ? "does not match its checksum" : "cannot be read from the media");
 }
 
 /* Read a piece out of its whole key, checked. -EBADMSG, -EAGAIN (the segment moved: look up again), -EIO, -ENOMEM. */
@@ -355,13 +367,7 @@ static int read_checked(struct pcache *cache, const struct pc_piece *piece, void
 		pc_index_mark_verified(cache->index, &piece->mapping);
 		return 0;
 	}
-	if (pc_segment_is_clean(cache->segments, piece->mapping.segment))
-		return forget_clean(cache, piece);
-	if (ret < 0)
-		return ret;
-	pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
-	return pc_fail(&cache->config.log, -EBADMSG, "cached data of %u bytes at offset %llu does not match its checksum",
-		       piece->mapping.len, (unsigned long long)piece->mapping.off);
+	return bad_data(cache, piece, ret < 0 ? ret : -EBADMSG);
 }
 
 static bool must_verify(const struct pcache *cache, const struct pc_piece *piece)
@@ -378,7 +384,11 @@ static int read_cached(struct pcache *cache, const struct pc_piece *piece, void 
 	if (pc_unlikely(must_verify(cache, piece)))
 		return read_checked(cache, piece, buf);
 	pc_media_copy_racing(buf, cache->media, segment->off + piece->mapping.data_off, piece->mapping.len);
-	return has_moved(cache, piece) ? -EAGAIN : 0; /* (R1) */
+	if (has_moved(cache, piece)) /* (R1) */
+		return -EAGAIN;
+	if (pc_unlikely(pc_media_is_bad(cache->media, segment->off + piece->mapping.data_off, piece->mapping.len)))
+		return bad_data(cache, piece, -EIO);
+	return 0;
 }
 
 /* Read what one look-up finds; returns how many bytes are done, or an error. 0: everything moved, look up again. */

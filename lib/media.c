@@ -42,6 +42,12 @@
 
 /* Primitives: byte and cache-line granularity. */
 
+/* Of a store: what went to a page that was bad is lost. */
+static int stored(const struct pc_media *media, uint64_t off, size_t len)
+{
+	return pc_media_is_bad(media, off, len) ? -EIO : 0;
+}
+
 static int pmem_copy(struct pc_media *media, uint64_t off, const void *source, size_t len, enum pc_copy_kind kind)
 {
 	struct pc_media_file *file = pc_media_file_of(media);
@@ -51,7 +57,7 @@ static int pmem_copy(struct pc_media *media, uint64_t off, const void *source, s
 	if (kind == PC_COPY_CACHED)
 		flags = PMEM2_F_MEM_NOFLUSH | PMEM2_F_MEM_TEMPORAL;
 	file->memcpy_fn(file->store + off, source, len, flags);
-	return 0;
+	return stored(media, off, len);
 }
 
 /* Whole blocks in one pass over the source, the rest in two. (M6) */
@@ -59,6 +65,7 @@ static int pmem_copy_crc(struct pc_media *media, uint64_t off, const void *sourc
 {
 	uint8_t *target = pc_media_file_of(media)->store + off;
 	const uint8_t *from = source;
+	size_t bytes = len;
 
 	while (len >= PC_COPY_CRC_BYTES && (uintptr_t)target % PC_COPY_CRC_ALIGN == 0) {
 		*crc = pc_copy_crc_block(*crc, target, from);
@@ -70,13 +77,13 @@ static int pmem_copy_crc(struct pc_media *media, uint64_t off, const void *sourc
 		pc_media_file_of(media)->memcpy_fn(target, from, len, PMEM2_F_MEM_NODRAIN | PMEM2_F_MEM_NONTEMPORAL);
 		*crc = pc_crc32c(*crc, from, len);
 	}
-	return 0;
+	return stored(media, off, bytes);
 }
 
 static int pmem_store8(struct pc_media *media, uint64_t off, uint64_t value)
 {
 	__atomic_store_n((uint64_t *)(void *)(pc_media_file_of(media)->store + off), value, __ATOMIC_RELEASE);
-	return 0;
+	return stored(media, off, sizeof(value));
 }
 
 static int pmem_set(struct pc_media *media, uint64_t off, int byte, size_t len)
@@ -84,7 +91,7 @@ static int pmem_set(struct pc_media *media, uint64_t off, int byte, size_t len)
 	struct pc_media_file *file = pc_media_file_of(media);
 
 	file->memset_fn(file->store + off, byte, len, PMEM2_F_MEM_NOFLUSH | PMEM2_F_MEM_TEMPORAL);
-	return 0;
+	return stored(media, off, len);
 }
 
 static int pmem_flush(struct pc_media *media, uint64_t off, size_t len)
@@ -131,6 +138,9 @@ static int readonly_set(struct pc_media *media, uint64_t off, int byte, size_t l
 /* By system call on every granularity: a media error is a result, where a load from the mapping is a signal. */
 int pc_media_file_read(struct pc_media *media, void *buf, uint64_t off, size_t len)
 {
+	/* What was stored there since went to the page that stands in for it. */
+	if (pc_media_is_bad(media, off, len))
+		return -EIO;
 	return pc_page_read(pc_media_file_of(media)->fd, off, buf, len);
 }
 
@@ -141,6 +151,7 @@ static void release(struct pc_media_file *file)
 
 	if (getpid() != file->owner)
 		return;
+	pc_bad_unregister(file);
 	if (file->map != NULL)
 		pmem2_map_delete(&file->map);
 	/* By name: a child that inherited the description would keep the lock when this process closes it. */
@@ -509,6 +520,7 @@ static int map_file(struct pc_media_file *file)
 		ret = -errno;
 	if (ret < 0)
 		return pc_fail(&file->log, ret, "%s: cannot protect its mapping: %s", file->path, strerror(-ret));
+	pc_bad_register(file, map_bytes);
 	return 0;
 }
 

@@ -23,6 +23,8 @@
 #include "log.h"
 #include "util.h"
 
+#include <stdatomic.h>
+
 struct pc_media;
 
 enum pc_copy_kind {
@@ -50,6 +52,7 @@ struct pc_media {
 	enum pcache_granularity granularity;
 	bool readonly;
 	bool blank; /* created by this open, or its first 64 KiB are zero: to be formatted */
+	_Atomic bool has_bad; /* pc_media_find_bad() may find something */
 	_Atomic uint64_t syncs; /* sync system calls so far */
 };
 
@@ -122,5 +125,22 @@ static inline int pc_media_read(struct pc_media *media, void *buf, uint64_t off,
  * afterwards and throws the bytes away if it moved. The race is by design, so this one function is hidden from TSan.
  */
 void pc_media_copy_racing(void *buf, const struct pc_media *media, uint64_t off, size_t len);
+
+/*
+ * In a handler of SIGBUS: where the address is in a mapping of this process, a page of zeroes takes the place of the bad
+ * one, which is remembered. False: it is not, or that failed. Async-signal-safe.
+ */
+bool pc_media_handle_fault(const void *addr);
+
+/* The same question as pc_media_is_bad(), answered in full. */
+bool pc_media_find_bad(const struct pc_media *media, uint64_t off, size_t len);
+
+/* To be asked after bytes were copied from the mapping: some of them are of a bad page, and only zeroes. */
+static inline bool pc_media_is_bad(const struct pc_media *media, uint64_t off, size_t len)
+{
+	atomic_thread_fence(memory_order_acquire); /* first the copy, then this look (media_bad.c, B1) */
+	return pc_unlikely(atomic_load_explicit(&media->has_bad, memory_order_relaxed)) &&
+	       pc_media_find_bad(media, off, len);
+}
 
 #endif

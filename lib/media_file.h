@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 struct pmem2_map;
+struct pc_bad_map;
 
 /* One sync of the file serves all callers that asked before it began. */
 struct pc_group_sync {
@@ -33,6 +34,7 @@ struct pc_media_file {
 	uint64_t old_bytes; /* size before this open */
 
 	struct pmem2_map *map;
+	struct pc_bad_map *bad; /* its bad pages; NULL: not mapped, or more mappings than there is room for */
 	uint8_t *store; /* the mapping, for stores; NULL on page granularity */
 	void *(*memcpy_fn)(void *to, const void *from, size_t len, unsigned flags);
 	void *(*memset_fn)(void *to, int byte, size_t len, unsigned flags);
@@ -59,6 +61,10 @@ int pc_page_fill(int fd, uint64_t off, int byte, size_t len);
 
 /* All of it, or negative errno; the end of the file within the range is -EIO. */
 int pc_page_read(int fd, uint64_t off, void *buf, size_t len);
+
+/* A mapping that is complete, for pc_media_handle_fault(); and before it goes. */
+void pc_bad_register(struct pc_media_file *file, size_t map_bytes);
+void pc_bad_unregister(struct pc_media_file *file);
 
 int pc_group_sync_init(struct pc_group_sync *group);
 void pc_group_sync_destroy(struct pc_group_sync *group);

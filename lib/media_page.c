@@ -147,6 +147,8 @@ static int sync_in_group(struct pc_group_sync *group, int fd, _Atomic uint64_t *
 static int page_copy(struct pc_media *media, uint64_t off, const void *source, size_t len, enum pc_copy_kind kind)
 {
 	(void)kind;
+	if (pc_media_is_bad(media, off, len))
+		return -EIO; /* readers of the mapping would not find it */
 	return write_all(pc_media_file_of(media)->fd, off, source, len);
 }
 

@@ -120,6 +120,11 @@ int pcache_close(struct pcache *cache, unsigned flags)
 	return (flags & ~PCACHE_CLOSE_DRAIN) != 0 ? -EINVAL : ret;
 }
 
+int pcache_handle_sigbus(const void *addr)
+{
+	return pc_media_handle_fault(addr) ? 1 : 0;
+}
+
 /* ---- data ---- */
 
 static int enter(const struct pcache *cache, unsigned flags, unsigned known_flags)
