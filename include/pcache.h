@@ -50,6 +50,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -331,6 +332,61 @@ ssize_t pcache_read(struct pcache *cache, void *buf, size_t len, uint64_t off, u
  * @snippet hello.c write
  */
 ssize_t pcache_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags);
+
+/**
+ * @brief Read into several buffers, one behind the other, as readv(2) does.
+ * @param cache   an open cache
+ * @param iov     buffers, filled in order
+ * @param iovcnt  how many, 0 to IOV_MAX
+ * @param off     bytes from the start of the backing
+ * @param flags   #PCACHE_NOWAIT or 0
+ * @return as pcache_read()
+ * @par Thread-safety
+ * Any thread.
+ */
+ssize_t pcache_readv(struct pcache *cache, const struct iovec *iov, int iovcnt, uint64_t off, unsigned flags);
+
+/**
+ * @brief Write several buffers one behind the other from byte @p off on, as writev(2) does.
+ *
+ * Durability and atomicity are those of one pcache_write() of all bytes.
+ *
+ * @param cache   an open cache
+ * @param iov     buffers; they must not change during the call
+ * @param iovcnt  how many, 0 to IOV_MAX
+ * @param off     bytes from the start of the backing
+ * @param flags   #PCACHE_WRITE_FUA, #PCACHE_NOWAIT or 0
+ * @return as pcache_write()
+ * @par Thread-safety
+ * Any thread.
+ */
+ssize_t pcache_writev(struct pcache *cache, const struct iovec *iov, int iovcnt, uint64_t off, unsigned flags);
+
+/** @brief One piece of a pcache_write_atomic(). */
+struct pcache_extent {
+	const void *buf; /**< The bytes; they must not change during the call. */
+	size_t len;      /**< Bytes; 0 is skipped. */
+	uint64_t off;    /**< Bytes from the start of the backing. */
+};
+
+/**
+ * @brief Write extents anywhere on the backing: after a crash all of them are there, or none.
+ *
+ * One commit for all of them: on byte and cache-line granularity durable on return at the cost of one fence, on page
+ * granularity after the next flush, or on return with #PCACHE_WRITE_FUA. Write-back keeps them together, too.
+ *
+ * @param cache    an open cache
+ * @param extents  what to write; in any order, without overlap
+ * @param count    how many
+ * @param flags    #PCACHE_WRITE_FUA, #PCACHE_NOWAIT or 0
+ * @return 0 when all is written, else nothing is: -EINVAL (a NULL buffer, or extents that overlap), -ENOSPC (past the end of
+ *         the backing), -E2BIG (more than pcache_stats::max_atomic_bytes in all, more than 1024 keys, or too many for a
+ *         segment; an extent is one key, and one more for each multiple of 64 KiB of the backing that it crosses), -EROFS,
+ *         -EAGAIN, -EOPNOTSUPP, -EIO, -EBADMSG, -ENOMEM, -ENOTRECOVERABLE as pcache_write()
+ * @par Thread-safety
+ * Any thread. A read that runs at the same time may see some of the extents and not others.
+ */
+int pcache_write_atomic(struct pcache *cache, const struct pcache_extent *extents, size_t count, unsigned flags);
 
 /**
  * @brief Make everything written so far durable in the cache.

@@ -160,6 +160,35 @@ void pc_cache_wake_writeback(struct pcache *cache);
 
 /* ---- the flows ---- */
 
+/* What one key set is made of; room for all keys is the caller's. */
+struct pc_write_plan {
+	struct pc_key *keys; /* data_off counts from the first unit of the reservation */
+	const uint8_t **sources;
+	uint8_t *lines; /* pc_kset_lines(count) of them */
+	uint32_t count;
+	uint32_t units;
+};
+
+/* Keys that a range is cut into, at multiples of PCM_KEY_MAX_BYTES. */
+static inline uint64_t pc_plan_keys(uint64_t off, size_t len)
+{
+	return len == 0 ? 0 : (off + len - 1) / PCM_KEY_MAX_BYTES - off / PCM_KEY_MAX_BYTES + 1;
+}
+
+void pc_plan_add(struct pc_write_plan *plan, const uint8_t *source, size_t len, uint64_t off);
+
+/* All of it or nothing. */
+int pc_io_write_plan(struct pcache *cache, struct pc_write_plan *plan, bool nowait);
+
+/* Around the plans of one call: may it go on at all; and what the caller gets for it. */
+int pc_io_begin_write(const struct pcache *cache, size_t len, unsigned flags);
+ssize_t pc_io_end_write(struct pcache *cache, size_t done, int error, unsigned flags);
+
+/* vector.c. As io.c; extents do not overlap. */
+ssize_t pc_vector_read(struct pcache *cache, const struct iovec *iov, int iovcnt, uint64_t off, unsigned flags);
+ssize_t pc_vector_write(struct pcache *cache, const struct iovec *iov, int iovcnt, uint64_t off, unsigned flags);
+int pc_vector_write_atomic(struct pcache *cache, const struct pcache_extent *extents, size_t count, unsigned flags);
+
 /* io.c. len > 0, inside the backing, flags checked. Bytes done, or negative errno. */
 ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags);
 ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, unsigned flags);

@@ -37,23 +37,15 @@
 
 #define READ_PIECES 32u
 
-struct write_plan {
-	struct pc_key keys[WRITE_KEYS_MAX];
-	uint32_t count;
-	uint32_t units;
-};
-
-/* Cut the range at multiples of PCM_KEY_MAX_BYTES; data_off counts from the first unit of the reservation. */
-static void plan_write(struct write_plan *plan, uint64_t off, size_t len)
+void pc_plan_add(struct pc_write_plan *plan, const uint8_t *source, size_t len, uint64_t off)
 {
 	uint64_t end = off + len;
 
-	plan->count = 0;
-	plan->units = 0;
 	while (off < end) {
 		uint64_t boundary = pc_align_down(off, PCM_KEY_MAX_BYTES) + PCM_KEY_MAX_BYTES;
 		uint32_t key_len = (uint32_t)(pc_min64(end, boundary) - off);
 
+		plan->sources[plan->count] = source;
 		plan->keys[plan->count++] = (struct pc_key){
 			.off = off,
 			.len = key_len,
@@ -61,6 +53,7 @@ static void plan_write(struct write_plan *plan, uint64_t off, size_t len)
 			.stored_len = key_len,
 		};
 		plan->units += (key_len + PCM_UNIT - 1) / PCM_UNIT;
+		source += key_len;
 		off += key_len;
 	}
 }
@@ -86,9 +79,8 @@ static int copy_lines(struct pcache *cache, const struct pc_segment *segment, ui
 }
 
 static int store_kset(struct pcache *cache, const struct pc_segment *segment, const struct pc_reservation *reservation,
-		      struct write_plan *plan, const uint8_t *source)
+		      struct pc_write_plan *plan)
 {
-	_Alignas(PC_CACHE_LINE) uint8_t lines[(WRITE_KEYS_MAX + 2) / 2 * PCM_LINE];
 	const struct pc_kset kset = {
 		.seq = segment->seq,
 		.count = plan->count,
@@ -100,13 +92,12 @@ static int store_kset(struct pcache *cache, const struct pc_segment *segment, co
 	pc_index_prefetch_leaf(cache->index, plan->keys[0].off);
 	for (uint32_t i = 0; i < plan->count; i++) {
 		plan->keys[i].data_off += data_off;
-		ret = copy_data(cache, segment, &plan->keys[i], source);
+		ret = copy_data(cache, segment, &plan->keys[i], plan->sources[i]);
 		if (ret < 0)
 			return ret;
-		source += plan->keys[i].len;
 	}
-	pc_kset_encode(segment->kset_seed, reservation->line, &kset, plan->keys, lines);
-	ret = copy_lines(cache, segment, reservation->line, lines, reservation->lines);
+	pc_kset_encode(segment->kset_seed, reservation->line, &kset, plan->keys, plan->lines);
+	ret = copy_lines(cache, segment, reservation->line, plan->lines, reservation->lines);
 	if (ret < 0)
 		return ret;
 	/* order: data and lines in any order, one fence for both; a torn one fails its CRC and never happened (W1) */
@@ -141,7 +132,7 @@ static int take_back(struct pcache *cache, const struct pc_segment *segment, con
 	return ret < 0 ? pc_cache_fail_media(cache, ret) : error;
 }
 
-static struct pc_mapping mapping_of(const struct pc_reservation *reservation, const struct write_plan *plan, uint32_t i)
+static struct pc_mapping mapping_of(const struct pc_reservation *reservation, const struct pc_write_plan *plan, uint32_t i)
 {
 	return (struct pc_mapping){
 		.off = plan->keys[i].off,
@@ -154,7 +145,7 @@ static struct pc_mapping mapping_of(const struct pc_reservation *reservation, co
 }
 
 /* How many clean keys were killed. -ENOMEM: only for a single key, which was not prepared (W2). */
-static int publish(struct pcache *cache, const struct pc_reservation *reservation, const struct write_plan *plan)
+static int publish(struct pcache *cache, const struct pc_reservation *reservation, const struct pc_write_plan *plan)
 {
 	struct pc_mapping mapping = mapping_of(reservation, plan, 0);
 	int kills = 0;
@@ -168,61 +159,66 @@ static int publish(struct pcache *cache, const struct pc_reservation *reservatio
 	return kills;
 }
 
-static int prepare(struct pcache *cache, const struct write_plan *plan, uint64_t off, size_t len)
+static void unprepare(struct pcache *cache, const struct pc_write_plan *plan, uint32_t count)
 {
-	return plan->count == 1 ? 0 : pc_index_prepare(cache->index, off, len);
+	for (uint32_t i = 0; plan->count > 1 && i < count; i++)
+		pc_index_unprepare(cache->index, plan->keys[i].off, plan->keys[i].len);
 }
 
-static void unprepare(struct pcache *cache, const struct write_plan *plan, uint64_t off, size_t len)
+static int prepare(struct pcache *cache, const struct pc_write_plan *plan)
 {
-	if (plan->count > 1)
-		pc_index_unprepare(cache->index, off, len);
+	for (uint32_t i = 0; plan->count > 1 && i < plan->count; i++) {
+		int ret = pc_index_prepare(cache->index, plan->keys[i].off, plan->keys[i].len);
+
+		if (ret < 0) {
+			unprepare(cache, plan, i);
+			return ret;
+		}
+	}
+	return 0;
 }
 
 /* Prepared memory and reserved room, or neither (W3). */
-static int prepare_and_reserve(struct pcache *cache, const struct write_plan *plan, uint64_t off, size_t len,
-			       bool nowait, struct pc_reservation *ret_reservation)
+static int prepare_and_reserve(struct pcache *cache, const struct pc_write_plan *plan, bool nowait,
+			       struct pc_reservation *ret_reservation)
 {
 	for (;;) {
 		uint64_t room;
-		int ret = prepare(cache, plan, off, len);
+		int ret = prepare(cache, plan);
 
 		if (ret < 0)
 			return ret;
 		if (pc_likely(pc_stream_reserve(&cache->write, pc_kset_lines(plan->count), plan->units, ret_reservation,
 						&room)))
 			return 0;
-		unprepare(cache, plan, off, len);
+		unprepare(cache, plan, plan->count);
 		ret = pc_rotate(cache, room, nowait);
 		if (ret < 0)
 			return ret;
 	}
 }
 
-/* One key set. */
-static int write_atomic(struct pcache *cache, const uint8_t *buf, size_t len, uint64_t off, bool nowait)
+int pc_io_write_plan(struct pcache *cache, struct pc_write_plan *plan, bool nowait)
 {
-	struct write_plan plan;
 	struct pc_reservation reservation;
 	const struct pc_segment *segment;
 	uint64_t seq;
 	uint32_t sealed_lines;
 	int ret;
 
-	pc_index_prefetch_bucket(cache->index, off);
-	plan_write(&plan, off, len);
-	ret = prepare_and_reserve(cache, &plan, off, len, nowait, &reservation);
+	pc_index_prefetch_bucket(cache->index, plan->keys[0].off);
+	ret = prepare_and_reserve(cache, plan, nowait, &reservation);
 	if (ret < 0)
 		return ret;
 	segment = pc_segment_at(cache->segments, reservation.segment);
 	seq = segment->seq;
-	ret = store_kset(cache, segment, &reservation, &plan, buf);
+	ret = store_kset(cache, segment, &reservation, plan);
 	if (pc_unlikely(ret < 0)) {
 		ret = pc_cache_fail_media(cache, ret);
 		(void)void_reservation(cache, segment, &reservation);
-		unprepare(cache, &plan, off, len);
+		unprepare(cache, plan, plan->count);
 	} else {
-		ret = publish(cache, &reservation, &plan);
+		ret = publish(cache, &reservation, plan);
 		if (pc_unlikely(ret < 0))
 			ret = take_back(cache, segment, &reservation, ret);
 		else if (ret > 0)
@@ -238,38 +234,68 @@ static int write_atomic(struct pcache *cache, const uint8_t *buf, size_t len, ui
 	return ret;
 }
 
-ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags)
+/* One key set from one buffer. */
+static int write_atomic(struct pcache *cache, const uint8_t *buf, size_t len, uint64_t off, bool nowait)
 {
-	bool is_paged = cache->media->granularity == PCACHE_GRANULARITY_PAGE;
-	bool sync = is_paged && ((flags & PCACHE_WRITE_FUA) != 0 || cache->config.durable_on_return);
-	bool nowait = (flags & PCACHE_NOWAIT) != 0;
-	size_t done = 0;
-	int ret = 0;
+	_Alignas(PC_CACHE_LINE) uint8_t lines[(WRITE_KEYS_MAX + 2) / 2 * PCM_LINE];
+	const uint8_t *sources[WRITE_KEYS_MAX];
+	struct pc_key keys[WRITE_KEYS_MAX];
+	struct pc_write_plan plan = { .keys = keys, .sources = sources, .lines = lines };
 
+	pc_plan_add(&plan, buf, len, off);
+	return pc_io_write_plan(cache, &plan, nowait);
+}
+
+/* FUA is for media where a write is not durable anyway. */
+static bool must_sync(const struct pcache *cache, unsigned flags)
+{
+	return cache->media->granularity == PCACHE_GRANULARITY_PAGE &&
+	       ((flags & PCACHE_WRITE_FUA) != 0 || cache->config.durable_on_return);
+}
+
+int pc_io_begin_write(const struct pcache *cache, size_t len, unsigned flags)
+{
 	if (pc_unlikely(pc_cache_is_failed(cache)))
 		return -EIO;
-	if (nowait && (sync || len > cache->max_atomic_bytes))
-		return sync ? -EOPNOTSUPP : -E2BIG;
-	while (done < len && ret == 0) {
-		size_t piece = pc_min64(len - done, cache->max_atomic_bytes);
+	if ((flags & PCACHE_NOWAIT) == 0)
+		return 0;
+	if (must_sync(cache, flags))
+		return -EOPNOTSUPP;
+	return len > cache->max_atomic_bytes ? -E2BIG : 0;
+}
 
-		ret = write_atomic(cache, (const uint8_t *)buf + done, piece, off + done, nowait);
-		if (ret == 0)
-			done += piece;
-	}
+ssize_t pc_io_end_write(struct pcache *cache, size_t done, int error, unsigned flags)
+{
 	pc_stats_add(cache->stats, PC_COUNT_WRITES, 1);
 	pc_stats_add(cache->stats, PC_COUNT_WRITE_BYTES, done);
-	if (pc_unlikely(ret < 0))
+	if (pc_unlikely(error < 0))
 		pc_cache_report_failure(cache);
 	if (done == 0)
-		return ret;
-	if (sync) {
+		return error;
+	if (must_sync(cache, flags)) {
 		int synced = pc_io_flush(cache);
 
 		if (synced < 0)
 			return synced;
 	}
 	return (ssize_t)done;
+}
+
+ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags)
+{
+	size_t done = 0;
+	int ret = pc_io_begin_write(cache, len, flags);
+
+	if (ret < 0)
+		return ret;
+	while (done < len && ret == 0) {
+		size_t piece = pc_min64(len - done, cache->max_atomic_bytes);
+
+		ret = write_atomic(cache, (const uint8_t *)buf + done, piece, off + done, (flags & PCACHE_NOWAIT) != 0);
+		if (ret == 0)
+			done += piece;
+	}
+	return pc_io_end_write(cache, done, ret, flags);
 }
 
 int pc_io_flush(struct pcache *cache)

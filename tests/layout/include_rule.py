@@ -28,7 +28,7 @@ HEADER_ROWS = [
 # The flows and the public functions. They may include every interface.
 FLOW_SOURCES = [
     "batch.c", "cache.c", "clean.c", "io.c", "miss.c", "move.c", "reclaim.c", "recover.c", "replay.c", "rotate.c",
-    "writeback.c", "pcache.c",
+    "vector.c", "writeback.c", "pcache.c",
 ]
 
 PUBLIC_HEADER = "pcache.h"
