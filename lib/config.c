@@ -64,8 +64,6 @@ static int check_numbers(const struct pcache_config *in)
 	if (!pc_is_power_of_two(segment) || segment < PCM_SEGMENT_MIN || segment > PCM_SEGMENT_MAX)
 		return pc_fail(&log, -EINVAL, "config: segment_size_bytes %u is not a power of two from %u to %u", segment,
 			       PCM_SEGMENT_MIN, PCM_SEGMENT_MAX);
-	if (in->gc_percent > GC_PERCENT_MAX)
-		return pc_fail(&log, -EINVAL, "config: gc_percent %u is above %u", in->gc_percent, GC_PERCENT_MAX);
 	if (in->queue_depth > QUEUE_DEPTH_MAX)
 		return pc_fail(&log, -EINVAL, "config: queue_depth %u is above %u", in->queue_depth, QUEUE_DEPTH_MAX);
 	if (in->replay_threads > REPLAY_THREADS_MAX)
@@ -76,35 +74,53 @@ static int check_numbers(const struct pcache_config *in)
 	return 0;
 }
 
-/* Which of them, what it is called, its largest value. */
+/* Which of them, what it is called, its limits. */
 static const struct {
 	const char *name;
+	uint64_t min;
 	uint64_t max;
 } tunables[PC_TUNABLES] = {
-	[PCACHE_TUNABLE_EVICTION] = { "eviction", PCACHE_EVICTION_FIFO },
-	[PCACHE_TUNABLE_FILL] = { "fill", PCACHE_FILL_NEVER },
-	[PCACHE_TUNABLE_READ_AHEAD] = { "read_ahead_bytes", READ_AHEAD_MAX },
-	[PCACHE_TUNABLE_SEQUENTIAL_BYPASS] = { "sequential_bypass_bytes", INT64_MAX },
+	[PCACHE_TUNABLE_EVICTION] = { "eviction", 0, PCACHE_EVICTION_FIFO },
+	[PCACHE_TUNABLE_FILL] = { "fill", 0, PCACHE_FILL_NEVER },
+	[PCACHE_TUNABLE_READ_AHEAD] = { "read_ahead_bytes", 0, READ_AHEAD_MAX },
+	[PCACHE_TUNABLE_SEQUENTIAL_BYPASS] = { "sequential_bypass_bytes", 0, INT64_MAX },
+	[PCACHE_TUNABLE_GC_PERCENT] = { "gc_percent", 0, GC_PERCENT_MAX },
+	[PCACHE_TUNABLE_DIRTY_HIGH] = { "dirty_high_bytes", 0, UINT64_MAX },
+	[PCACHE_TUNABLE_DIRTY_AGE_MS] = { "dirty_age_ms", 1, UINT32_MAX },
+	[PCACHE_TUNABLE_BATCH_BYTES] = { "batch_bytes", 1, UINT64_MAX },
+	[PCACHE_TUNABLE_READ_VERIFY] = { "read_verify", 0, PCACHE_VERIFY_ALWAYS },
+	[PCACHE_TUNABLE_WRITEBACK_PAUSED] = { "writeback_paused", 0, 1 },
 };
 
 int pc_config_check_tunable(const struct pc_log *log, unsigned tunable, uint64_t value)
 {
 	if (tunable >= PC_TUNABLES)
 		return -EINVAL;
-	if (value > tunables[tunable].max)
-		return pc_fail(log, -ERANGE, "%s: %" PRIu64 " is not in 0..%" PRIu64, tunables[tunable].name, value,
-			       tunables[tunable].max);
+	if (value < tunables[tunable].min || value > tunables[tunable].max)
+		return pc_fail(log, -ERANGE, "%s: %" PRIu64 " is not in %" PRIu64 "..%" PRIu64, tunables[tunable].name, value,
+			       tunables[tunable].min, tunables[tunable].max);
 	return 0;
+}
+
+static uint64_t or_default(uint64_t value, uint64_t otherwise)
+{
+	return value == 0 ? otherwise : value;
 }
 
 static void fill_tunables(const struct pcache_config *in, uint64_t out[PC_TUNABLES])
 {
-	uint64_t ahead = in->read_ahead_bytes == 0 ? READ_AHEAD_DEFAULT : in->read_ahead_bytes;
+	uint64_t ahead = or_default(in->read_ahead_bytes, READ_AHEAD_DEFAULT);
 
 	out[PCACHE_TUNABLE_EVICTION] = in->eviction;
 	out[PCACHE_TUNABLE_FILL] = in->fill;
 	out[PCACHE_TUNABLE_READ_AHEAD] = ahead == READ_AHEAD_OFF ? 0 : ahead;
 	out[PCACHE_TUNABLE_SEQUENTIAL_BYPASS] = in->sequential_bypass_bytes;
+	out[PCACHE_TUNABLE_GC_PERCENT] = or_default(in->gc_percent, GC_PERCENT_DEFAULT);
+	out[PCACHE_TUNABLE_DIRTY_HIGH] = in->dirty_high_bytes;
+	out[PCACHE_TUNABLE_DIRTY_AGE_MS] = or_default(in->dirty_age_ms, DIRTY_AGE_MS_DEFAULT);
+	out[PCACHE_TUNABLE_BATCH_BYTES] = or_default(in->batch_bytes, BATCH_BYTES_DEFAULT);
+	out[PCACHE_TUNABLE_READ_VERIFY] = or_default(in->read_verify, PCACHE_VERIFY_FIRST + 1) - 1;
+	out[PCACHE_TUNABLE_WRITEBACK_PAUSED] = 0;
 }
 
 static int check_tunables(const struct pcache_config *in)
@@ -136,12 +152,7 @@ static struct pc_config with_defaults(const struct pcache_config *in)
 		.durable_on_return = in->durability == PCACHE_DURABILITY_ON_RETURN,
 		.cache_size_bytes = in->cache_size_bytes,
 		.segment_bytes = in->segment_size_bytes == 0 ? PCM_SEGMENT_DEFAULT : in->segment_size_bytes,
-		.gc_percent = in->gc_percent == 0 ? GC_PERCENT_DEFAULT : in->gc_percent,
-		.dirty_high_bytes = in->dirty_high_bytes,
-		.batch_bytes = in->batch_bytes == 0 ? BATCH_BYTES_DEFAULT : in->batch_bytes,
-		.dirty_age_ms = in->dirty_age_ms == 0 ? DIRTY_AGE_MS_DEFAULT : in->dirty_age_ms,
 		.queue_depth = in->queue_depth == 0 ? QUEUE_DEPTH_DEFAULT : in->queue_depth,
-		.verify = in->read_verify == 0 ? PCACHE_VERIFY_FIRST : (enum pcache_verify)(in->read_verify - 1),
 		.replay_threads = in->replay_threads == 0 ? processors() : in->replay_threads,
 		.log = { in->log, in->log_arg },
 	};

@@ -8,7 +8,7 @@
 #include "log.h"
 #include "util.h"
 
-#define PC_TUNABLES 4u
+#define PC_TUNABLES 10u
 
 struct pc_config {
 	bool create;
@@ -18,15 +18,10 @@ struct pc_config {
 	bool durable_on_return; /* on page granularity too: every write is synced */
 	uint64_t cache_size_bytes;
 	uint32_t segment_bytes;
-	uint32_t gc_percent;
 	uint8_t backing_id[16];
-	uint64_t dirty_high_bytes; /* 0: a quarter of the cache */
-	uint64_t batch_bytes;
-	uint32_t dirty_age_ms;
 	uint32_t queue_depth;
-	enum pcache_verify verify;
 	uint32_t replay_threads;
-	uint64_t tunables[PC_TUNABLES]; /* by enum pcache_tunable: what they are at open */
+	uint64_t tunables[PC_TUNABLES]; /* by enum pcache_tunable: what they are at open; DIRTY_HIGH 0: a quarter of the cache */
 	struct pc_log log;
 };
 

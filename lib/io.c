@@ -398,8 +398,9 @@ static int read_checked(struct pcache *cache, const struct pc_piece *piece, void
 
 static bool must_verify(const struct pcache *cache, const struct pc_piece *piece)
 {
-	return cache->config.verify == PCACHE_VERIFY_ALWAYS ||
-	       (cache->config.verify == PCACHE_VERIFY_FIRST && !piece->mapping.verified);
+	uint64_t verify = pc_tunable(cache, PCACHE_TUNABLE_READ_VERIFY);
+
+	return verify == PCACHE_VERIFY_ALWAYS || (verify == PCACHE_VERIFY_FIRST && !piece->mapping.verified);
 }
 
 /* 0, -EAGAIN: the segment moved under us, look up again; or an error. */

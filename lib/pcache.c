@@ -404,6 +404,10 @@ int pcache_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t value
 		ret = pc_config_check_tunable(&cache->config.log, tunable, value);
 	if (ret == 0)
 		atomic_store_explicit(&cache->tunables[tunable], value, memory_order_relaxed);
+	if (ret == 0) { /* what was below a mark may be above it now */
+		pc_cache_wake_writeback(cache);
+		pc_reclaim_wake(cache);
+	}
 	return ret;
 }
 

@@ -123,7 +123,7 @@ static bool is_wanted_locked(const struct pcache *cache)
 	uint64_t total = cache->segments->count;
 	uint64_t used = total - atomic_load_explicit(&cache->segments->free_count, memory_order_relaxed);
 
-	return cache->space_waiters > 0 || used * 100 > total * cache->config.gc_percent ||
+	return cache->space_waiters > 0 || used * 100 > total * pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT) ||
 	       atomic_load_explicit(&cache->clean_starved, memory_order_relaxed);
 }
 

@@ -58,7 +58,7 @@ struct pcm_info pc_recover_encode_info(const struct pcache *cache, bool clean)
 	struct pcm_info info = {
 		.flags = pc_le32(clean ? PCM_INFO_CLEAN : 0),
 		.mode = pc_le32(PCACHE_MODE_WRITEBACK),
-		.gc_percent = pc_le32(cache->config.gc_percent),
+		.gc_percent = pc_le32((uint32_t)pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT)),
 		.backing_bytes = pc_le64(cache->backing->size_bytes),
 		.epoch = pc_le64(cache->identity.epoch),
 	};
@@ -89,8 +89,8 @@ int pc_recover_build(struct pcache *cache, const struct pc_segments_layout *layo
 	cache->info_meta = info_meta(layout->uuid);
 	cache->tails_meta = tails_meta(layout->uuid);
 	cache->max_atomic_bytes = pc_max64(layout->segment_bytes / 16, PCM_SEGMENT_TEST_MIN / 4);
-	if (cache->config.dirty_high_bytes == 0)
-		cache->config.dirty_high_bytes = capacity / 4;
+	if (cache->config.tunables[PCACHE_TUNABLE_DIRTY_HIGH] == 0)
+		cache->tunables[PCACHE_TUNABLE_DIRTY_HIGH] = capacity / 4;
 	if (ret == 0)
 		ret = pc_index_new(cache->segments->refs, layout->segment_count, capacity, &cache->index);
 	if (ret == 0)

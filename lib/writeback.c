@@ -57,7 +57,7 @@ static struct pc_pos choose_end(const struct pcache *cache, struct pc_pos from, 
 			break;
 		}
 		end = (struct pc_pos){ .seq = end.seq + 1 }; /* it is open, so the link to it is durable (D6) */
-		if (pc_cache_log_bytes(cache, from, end) >= cache->config.batch_bytes && pc_pos_cmp(end, at_least) >= 0)
+		if (pc_cache_log_bytes(cache, from, end) >= pc_tunable(cache, PCACHE_TUNABLE_BATCH_BYTES) && pc_pos_cmp(end, at_least) >= 0)
 			break;
 	}
 	return end;
@@ -195,7 +195,8 @@ static bool is_dirty_locked(const struct pcache *cache)
 static bool above_water_locked(struct pcache *cache)
 {
 	uint64_t dirty = pc_cache_log_bytes(cache, cache->dirty_tail, pc_cache_head(cache));
-	uint64_t mark = cache->high_water ? cache->config.dirty_high_bytes / 2 : cache->config.dirty_high_bytes;
+	uint64_t high = pc_tunable(cache, PCACHE_TUNABLE_DIRTY_HIGH);
+	uint64_t mark = cache->high_water ? high / 2 : high;
 
 	cache->high_water = dirty > mark;
 	return cache->high_water;
@@ -204,7 +205,7 @@ static bool above_water_locked(struct pcache *cache)
 static bool is_old_locked(struct pcache *cache, uint64_t now_ns)
 {
 	if (cache->age_deadline_ns == 0) {
-		cache->age_deadline_ns = now_ns + cache->config.dirty_age_ms * 1000000ull;
+		cache->age_deadline_ns = now_ns + pc_tunable(cache, PCACHE_TUNABLE_DIRTY_AGE_MS) * 1000000u;
 	} else if (now_ns >= cache->age_deadline_ns) {
 		cache->age_goal = pc_cache_head(cache);
 		cache->age_deadline_ns = 0;
@@ -223,8 +224,10 @@ static bool is_wanted_locked(struct pcache *cache)
 	/* Each looked at, so that each keeps its own state. */
 	wanted = is_old_locked(cache, pc_now_ns());
 	wanted |= above_water_locked(cache);
-	return wanted || cache->space_waiters > 0 || pc_pos_cmp(cache->drain_goal, cache->dirty_tail) > 0 ||
-	       pc_pos_cmp(cache->batch_end, cache->dirty_tail) > 0;
+	wanted |= pc_pos_cmp(cache->batch_end, cache->dirty_tail) > 0;
+	if (pc_tunable(cache, PCACHE_TUNABLE_WRITEBACK_PAUSED) != 0)
+		wanted = false;
+	return wanted || cache->space_waiters > 0 || pc_pos_cmp(cache->drain_goal, cache->dirty_tail) > 0;
 }
 
 static struct timespec timespec_of(uint64_t ns)
