@@ -53,11 +53,11 @@ int world_open(struct world *world)
 {
 	struct pc_config config = {
 		.segment_bytes = world->geometry.segment_bytes,
-		.gc_percent = world->geometry.gc_percent,
-		.batch_bytes = world->geometry.batch_bytes,
-		.dirty_age_ms = 1000,
+		.tunables[PCACHE_TUNABLE_GC_PERCENT] = world->geometry.gc_percent,
+		.tunables[PCACHE_TUNABLE_BATCH_BYTES] = world->geometry.batch_bytes,
+		.tunables[PCACHE_TUNABLE_DIRTY_AGE_MS] = 1000,
 		.queue_depth = 8,
-		.verify = world->geometry.verify,
+		.tunables[PCACHE_TUNABLE_READ_VERIFY] = world->geometry.verify,
 		.replay_threads = 1,
 		.readonly = world->readonly,
 	};

@@ -62,10 +62,10 @@ static void run_workload(void)
 	struct pc_config config = {
 		.create = true,
 		.segment_bytes = FUZZ_SEGMENT_BYTES,
-		.gc_percent = 60,
-		.batch_bytes = 20000,
+		.tunables[PCACHE_TUNABLE_GC_PERCENT] = 60,
+		.tunables[PCACHE_TUNABLE_BATCH_BYTES] = 20000,
 		.queue_depth = 8,
-		.verify = PCACHE_VERIFY_FIRST,
+		.tunables[PCACHE_TUNABLE_READ_VERIFY] = PCACHE_VERIFY_FIRST,
 		.replay_threads = 1,
 	};
 	struct pcache *cache;

@@ -77,10 +77,10 @@ static int open_cache(struct trial *trial)
 		.readonly = readonly,
 		.any_backing = has(trial, FUZZ_ANY_BACKING),
 		.segment_bytes = FUZZ_SEGMENT_BYTES,
-		.gc_percent = 60,
-		.batch_bytes = 20000,
+		.tunables[PCACHE_TUNABLE_GC_PERCENT] = 60,
+		.tunables[PCACHE_TUNABLE_BATCH_BYTES] = 20000,
 		.queue_depth = 8,
-		.verify = (enum pcache_verify)(trial->head.verify % 3),
+		.tunables[PCACHE_TUNABLE_READ_VERIFY] = (enum pcache_verify)(trial->head.verify % 3),
 		.replay_threads = 1,
 	};
 	struct pc_media *media = fuzz_media_open(image, trial->media_bytes, granularity, readonly);

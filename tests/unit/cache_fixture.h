@@ -17,10 +17,13 @@
 #include <errno.h>
 #include <unistd.h>
 
+#ifndef SEGMENTS /* a program may choose another shape */
 #define SEGMENTS      8u
 #define SEGMENT_BYTES PCM_SEGMENT_TEST_MIN
-#define MEDIA_BYTES   (PCM_HEADER_BYTES + SEGMENTS * SEGMENT_BYTES)
 #define VOLUME_BYTES  (256u << 10)
+#endif
+#define SEGMENTS_OFF  (SEGMENT_BYTES > PCM_HEADER_BYTES ? SEGMENT_BYTES : PCM_HEADER_BYTES)
+#define MEDIA_BYTES   (SEGMENTS_OFF + SEGMENTS * SEGMENT_BYTES)
 #define BLOCK         1024u
 #define BLOCKS        (VOLUME_BYTES / BLOCK)
 #define BLOCK_ROOM    (1 + BLOCK / PCM_UNIT) /* of a segment, for one block */
@@ -97,12 +100,12 @@ static inline void set_up(enum pcache_granularity granularity)
 	on_message = NULL;
 	config = (struct pc_config){
 		.segment_bytes = SEGMENT_BYTES,
-		.gc_percent = 95,
-		.dirty_high_bytes = UINT32_MAX,
-		.batch_bytes = UINT32_MAX,
-		.dirty_age_ms = UINT32_MAX,
+		.tunables[PCACHE_TUNABLE_GC_PERCENT] = 95,
+		.tunables[PCACHE_TUNABLE_DIRTY_HIGH] = UINT32_MAX,
+		.tunables[PCACHE_TUNABLE_BATCH_BYTES] = UINT32_MAX,
+		.tunables[PCACHE_TUNABLE_DIRTY_AGE_MS] = UINT32_MAX,
 		.queue_depth = 8,
-		.verify = PCACHE_VERIFY_FIRST,
+		.tunables[PCACHE_TUNABLE_READ_VERIFY] = PCACHE_VERIFY_FIRST,
 		.replay_threads = 1,
 		.log = { .fn = note_message },
 	};

@@ -144,7 +144,7 @@ static int reclaim_without_media(void)
 {
 	write_blocks(0, 2 * IN_SEGMENT);
 	ck_assert_int_eq(pc_writeback_drain(cache, NULL, NULL), 0);
-	cache->config.gc_percent = 1;
+	cache->tunables[PCACHE_TUNABLE_GC_PERCENT] = 1;
 	fail_copy(1);
 	return pc_reclaim_step(cache);
 }
@@ -172,7 +172,7 @@ static int read_of_damaged_data(void)
 	uint8_t data[BLOCK];
 
 	sim_media_flip(sim, FIRST_DATA + 5, 1);
-	cache->config.verify = PCACHE_VERIFY_ALWAYS;
+	cache->tunables[PCACHE_TUNABLE_READ_VERIFY] = PCACHE_VERIFY_ALWAYS;
 	return (int)pc_io_read(cache, data, sizeof(data), 0, 0);
 }
 

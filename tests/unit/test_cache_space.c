@@ -200,7 +200,7 @@ END_TEST
 START_TEST(stepped_writer_gets_the_last_space_despite_an_error_of_the_backing)
 {
 	set_up(granularities[_i]);
-	config.batch_bytes = 1; /* a batch is one segment */
+	config.tunables[PCACHE_TUNABLE_BATCH_BYTES] = 1; /* a batch is one segment */
 	open_cache(true);
 	fill_cache();
 	ck_assert_int_eq(pc_writeback_step(cache), 1);

@@ -84,7 +84,7 @@ START_TEST(interrupted_batch_is_repeated_whole_after_a_crash)
 	open_cache(true);
 	interrupt_batch();
 	end = batch_end();
-	config.batch_bytes = 1;
+	config.tunables[PCACHE_TUNABLE_BATCH_BYTES] = 1;
 	kill_and_reopen(true);
 	check_interrupted();
 	check_reads();

@@ -60,14 +60,24 @@ static void check_defaults(const struct pc_config *config)
 	ck_assert(!config->durable_on_return);
 	ck_assert_uint_eq(config->cache_size_bytes, 0);
 	ck_assert_uint_eq(config->segment_bytes, 16 * MIB);
-	ck_assert_uint_eq(config->gc_percent, 70);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_GC_PERCENT], 70);
 	ck_assert_mem_eq(config->backing_id, no_id, sizeof(no_id));
-	ck_assert_uint_eq(config->dirty_high_bytes, 0);
-	ck_assert_uint_eq(config->batch_bytes, 64 * MIB);
-	ck_assert_uint_eq(config->dirty_age_ms, 5000);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_DIRTY_HIGH], 0);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_BATCH_BYTES], 64 * MIB);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_DIRTY_AGE_MS], 5000);
 	ck_assert_uint_eq(config->queue_depth, 32);
-	ck_assert_int_eq(config->verify, PCACHE_VERIFY_FIRST);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_READ_VERIFY], PCACHE_VERIFY_FIRST);
 	ck_assert_uint_eq(config->replay_threads, processors > 64 ? 64 : (unsigned)processors);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_EVICTION], PCACHE_EVICTION_S3FIFO);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_FILL], PCACHE_FILL_ALWAYS);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_READ_AHEAD], 128 * KIB);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_SEQUENTIAL_BYPASS], 0);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_GC_PERCENT], 70);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_DIRTY_HIGH], 0);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_DIRTY_AGE_MS], 5000);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_BATCH_BYTES], 64 * MIB);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_READ_VERIFY], PCACHE_VERIFY_FIRST);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_WRITEBACK_PAUSED], 0);
 }
 
 START_TEST(config_that_is_null_gives_defaults)
@@ -126,13 +136,13 @@ START_TEST(config_that_is_full_is_taken_over)
 	ck_assert(config.durable_on_return);
 	ck_assert_uint_eq(config.cache_size_bytes, 12345678901u);
 	ck_assert_uint_eq(config.segment_bytes, 128 * KIB);
-	ck_assert_uint_eq(config.gc_percent, 33);
+	ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_GC_PERCENT], 33);
 	ck_assert_mem_eq(config.backing_id, "0123456789abcdef", 16);
-	ck_assert_uint_eq(config.dirty_high_bytes, 11);
-	ck_assert_uint_eq(config.batch_bytes, 22);
-	ck_assert_uint_eq(config.dirty_age_ms, 44);
+	ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_DIRTY_HIGH], 11);
+	ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_BATCH_BYTES], 22);
+	ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_DIRTY_AGE_MS], 44);
 	ck_assert_uint_eq(config.queue_depth, 55);
-	ck_assert_int_eq(config.verify, PCACHE_VERIFY_ALWAYS);
+	ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_READ_VERIFY], PCACHE_VERIFY_ALWAYS);
 	ck_assert_uint_eq(config.replay_threads, 3);
 }
 END_TEST
@@ -188,9 +198,9 @@ START_TEST(numbers_at_their_bounds_are_accepted)
 		ck_assert_uint_eq(accept(&in).segment_bytes, segment);
 	}
 	in.gc_percent = 1;
-	ck_assert_uint_eq(accept(&in).gc_percent, 1);
+	ck_assert_uint_eq(accept(&in).tunables[PCACHE_TUNABLE_GC_PERCENT], 1);
 	in.gc_percent = 95;
-	ck_assert_uint_eq(accept(&in).gc_percent, 95);
+	ck_assert_uint_eq(accept(&in).tunables[PCACHE_TUNABLE_GC_PERCENT], 95);
 	in.queue_depth = 256;
 	ck_assert_uint_eq(accept(&in).queue_depth, 256);
 	in.replay_threads = 64;
@@ -198,7 +208,7 @@ START_TEST(numbers_at_their_bounds_are_accepted)
 	in.cache_size_bytes = INT64_MAX;
 	ck_assert_uint_eq(accept(&in).cache_size_bytes, INT64_MAX);
 	in.dirty_high_bytes = UINT64_MAX;
-	ck_assert_uint_eq(accept(&in).dirty_high_bytes, UINT64_MAX);
+	ck_assert_uint_eq(accept(&in).tunables[PCACHE_TUNABLE_DIRTY_HIGH], UINT64_MAX);
 	in.durability = PCACHE_DURABILITY_ON_FLUSH;
 	ck_assert(!accept(&in).durable_on_return);
 }
@@ -210,7 +220,50 @@ START_TEST(read_verify_counts_from_one)
 
 	for (uint32_t verify = PCACHE_VERIFY_NEVER; verify <= PCACHE_VERIFY_ALWAYS; verify++) {
 		in.read_verify = verify + 1;
-		ck_assert_uint_eq(accept(&in).verify, verify);
+		ck_assert_uint_eq(accept(&in).tunables[PCACHE_TUNABLE_READ_VERIFY], verify);
+	}
+}
+END_TEST
+
+/* Read-ahead of one byte is none: zero is the default. */
+START_TEST(tunables_are_taken_over)
+{
+	struct pcache_config in = config_zero();
+	struct pc_config config;
+
+	in.eviction = PCACHE_EVICTION_FIFO;
+	in.fill = PCACHE_FILL_NEVER;
+	in.read_ahead_bytes = 256 * KIB;
+	in.sequential_bypass_bytes = INT64_MAX;
+	config = accept(&in);
+	ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_EVICTION], PCACHE_EVICTION_FIFO);
+	ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_FILL], PCACHE_FILL_NEVER);
+	ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_READ_AHEAD], 256 * KIB);
+	ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_SEQUENTIAL_BYPASS], INT64_MAX);
+	in.read_ahead_bytes = 1;
+	ck_assert_uint_eq(accept(&in).tunables[PCACHE_TUNABLE_READ_AHEAD], 0);
+	in.read_ahead_bytes = 2;
+	ck_assert_uint_eq(accept(&in).tunables[PCACHE_TUNABLE_READ_AHEAD], 2);
+}
+END_TEST
+
+START_TEST(tunables_out_of_range_are_refused)
+{
+	struct pcache_config in;
+
+	for (unsigned i = 0; i < 2; i++) {
+		in = config_zero();
+		in.eviction = i == 0 ? PCACHE_EVICTION_FIFO + 1 : UINT32_MAX;
+		refuse(&in, -EINVAL, "eviction");
+		in = config_zero();
+		in.fill = i == 0 ? PCACHE_FILL_NEVER + 1 : UINT32_MAX;
+		refuse(&in, -EINVAL, "fill");
+		in = config_zero();
+		in.read_ahead_bytes = i == 0 ? 256 * KIB + 1 : UINT32_MAX;
+		refuse(&in, -EINVAL, "read_ahead_bytes");
+		in = config_zero();
+		in.sequential_bypass_bytes = i == 0 ? (uint64_t)INT64_MAX + 1 : UINT64_MAX;
+		refuse(&in, -EINVAL, "sequential_bypass_bytes");
 	}
 }
 END_TEST
@@ -286,7 +339,7 @@ START_TEST(config_of_an_older_program_gives_defaults_for_the_rest)
 	in.gc_percent = 50;
 	in.flags = PCACHE_OPEN_CREATE;
 	config = accept(&in);
-	ck_assert_uint_eq(config.gc_percent, 50);
+	ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_GC_PERCENT], 50);
 	ck_assert(config.create);
 }
 END_TEST
@@ -347,6 +400,8 @@ int main(void)
 	tcase_add_test(tcase, flags_that_do_not_exist_or_contradict_are_refused);
 	tcase_add_test(tcase, numbers_at_their_bounds_are_accepted);
 	tcase_add_test(tcase, read_verify_counts_from_one);
+	tcase_add_test(tcase, tunables_are_taken_over);
+	tcase_add_test(tcase, tunables_out_of_range_are_refused);
 	tcase_add_test(tcase, numbers_beyond_their_bounds_are_refused);
 	tcase_add_test(tcase, choices_that_do_not_exist_are_refused);
 	tcase_add_test(tcase, modes_that_are_not_offered_are_not_supported);
