@@ -50,6 +50,8 @@ static void refuse(uint32_t id, const char *what)
 	unload(found);
 }
 
+#define CLEAN_BLOCKS (ROOM / (PCM_BLOCK / PCM_UNIT + 1)) /* of which each has a line */
+
 #define FREE   PCM_SEGMENT_FREE
 #define OPEN   PCM_SEGMENT_OPEN
 #define SEALED PCM_SEGMENT_SEALED
@@ -84,6 +86,10 @@ START_TEST(record_with_a_field_out_of_bounds_is_damage)
 		{ SEALED, PC_STREAM_WRITE, 0, 3, 8, 0, UINT32_MAX, "lines, largest" },
 		{ OPEN, PC_STREAM_WRITE, 0, 3, 8, 0, 1, "open with lines" },
 		{ FREE, PC_STREAM_NONE, 0, 3, 0, 0, 1, "free with lines" },
+		{ SEALED, PC_STREAM_FILL, 0, 3, 8, 0, CLEAN_BLOCKS + 1, "FILL, more lines than blocks" },
+		{ SEALED, PC_STREAM_HOT, 0, 3, 8, 0, CLEAN_BLOCKS + 1, "HOT, more lines than blocks" },
+		{ SEALED, PC_STREAM_HOT, 0, 3, 8, 0, ROOM, "HOT, as many lines as in WRITE" },
+		{ OPEN, PC_STREAM_FILL, 0, 3, 8, 0, 1, "FILL, open with lines" },
 	};
 
 	for (unsigned i = 0; i < PC_ARRAY_SIZE(hostile); i++) {
@@ -99,7 +105,8 @@ START_TEST(record_at_its_bounds_is_accepted)
 		{ SEALED, PC_STREAM_WRITE, 0, 3, 8, 0, ROOM, "lines" },
 		{ SEALED, PC_STREAM_WRITE, NEXT, 3, 8, SEGMENTS - 1, 0, "next" },
 		{ SEALED, PC_STREAM_WRITE, 0, 3, UINT64_MAX - 1, 0, 0, "sequence number" },
-		{ SEALED, PC_STREAM_FILL, 0, UINT64_MAX - 1, 8, 0, 0, "generation" },
+		{ SEALED, PC_STREAM_FILL, 0, UINT64_MAX - 1, 8, 0, CLEAN_BLOCKS, "generation, lines of FILL" },
+		{ SEALED, PC_STREAM_HOT, 0, 1, 8, 0, CLEAN_BLOCKS, "lines of HOT" },
 		{ OPEN, PC_STREAM_HOT, 0, 1, 1, 0, 0, "lowest numbers" },
 		{ FREE, PC_STREAM_NONE, 0, 7, 0, 0, 0, "free" },
 	};
