@@ -128,7 +128,7 @@ enum pcache_tunable {
 	PCACHE_TUNABLE_SEQUENTIAL_BYPASS = 3, /**< A sequential reader's misses are no longer kept behind so many bytes; 0: off. */
 	PCACHE_TUNABLE_GC_PERCENT = 4,       /**< Reclaim starts when more than this share of segments is in use; 0..95. */
 	PCACHE_TUNABLE_DIRTY_HIGH = 5,       /**< Write-back starts when more log bytes than this are dirty; 0: at once. */
-	PCACHE_TUNABLE_DIRTY_AGE_MS = 6,     /**< Write-back starts when data is dirty for this long; 1 ms to a day. */
+	PCACHE_TUNABLE_DIRTY_AGE_MS = 6,     /**< Write-back starts when data is dirty for this long; 1 to 2^32 - 1 ms. */
 	PCACHE_TUNABLE_BATCH_BYTES = 7,      /**< Log bytes per write-back batch, from 1 on. */
 	PCACHE_TUNABLE_READ_VERIFY = 8,      /**< enum pcache_verify. */
 	PCACHE_TUNABLE_WRITEBACK_PAUSED = 9, /**< 1: write-back waits for a drain, or for a writer without space. 0: goes on. */

@@ -30,6 +30,13 @@ static struct fixture *make_quiet(void)
 	return fx;
 }
 
+/* Many chances for write-back to run, or to fall asleep; decides nothing. */
+static void give_chances(void)
+{
+	for (unsigned i = 0; i < 50; i++)
+		slow_down(1000);
+}
+
 static void wait_until_clean(struct fixture *fx)
 {
 	while (fixture_stats(fx).dirty_log_bytes > 0)
@@ -49,6 +56,7 @@ START_TEST(lower_dirty_mark_starts_writeback)
 	struct fixture *fx = make_quiet();
 
 	fixture_write(fx, 0, MIB);
+	give_chances();
 	ck_assert_uint_gt(fixture_stats(fx).dirty_log_bytes, 0);
 	set(fx, PCACHE_TUNABLE_DIRTY_HIGH, 0);
 	wait_until_clean(fx);
@@ -79,6 +87,7 @@ START_TEST(paused_writeback_waits_until_it_is_resumed)
 	set(fx, PCACHE_TUNABLE_DIRTY_HIGH, 0);
 	for (unsigned i = 0; i < 200; i++)
 		fixture_write(fx, i * 4096, 4096);
+	give_chances();
 	ck_assert_uint_eq(fixture_stats(fx).writeback_batches, 0);
 	set(fx, PCACHE_TUNABLE_WRITEBACK_PAUSED, 0);
 	wait_until_clean(fx);
