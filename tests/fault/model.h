@@ -37,6 +37,9 @@ void model_flushed(struct model *model);
 /* Is the volume as it may be? The number of the first sector that is not, or MODEL_SECTORS. */
 uint32_t model_check(const struct model *model, const uint8_t *bytes, bool after_power_cut);
 
+/* The same for `sectors` from `first` on, whose bytes these are. */
+bool model_check_range(const struct model *model, const uint8_t *bytes, uint32_t first, uint32_t sectors);
+
 /* Which write a sector shows. */
 uint32_t model_shown(const uint8_t *bytes, uint32_t sector);
 

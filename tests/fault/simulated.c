@@ -3,8 +3,9 @@
  * simulated.c - a workload on the simulated media and backing, with each allocation, media primitive and backing
  * operation failing in its turn, once or for ever after, also during recovery.
  *
- * The workload: create, write until segments rotate and are reclaimed, flush, drain; the process is killed; recover,
- * read all, write, drain, close. After the fault is gone the power is cut, and the cache opened on healthy parts:
+ * The workload: create, write and read until segments rotate, misses are kept, killed and carried forward, and segments
+ * of every stream are reclaimed; flush, drain; the process is killed; recover, read all, write, drain, close. After the
+ * fault is gone the power is cut, and the cache opened on healthy parts:
  *
  * (L1) Each call returns a negative errno that fits the fault, or succeeds. It never hangs: there are no threads, and
  *      what it does is bounded.
@@ -12,6 +13,7 @@
  * (L3) The healthy cache opens, drains, and the backing then holds what reads showed.
  * (L4) When everything is closed, nothing is allocated.
  * (L5) An open that failed for want of memory has stored nothing.
+ * (L6) Without a fault the workload does all that it is for.
  */
 #include "model.h"
 #include "point.h"
@@ -27,7 +29,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SEGMENT_BYTES   PCM_SEGMENT_TEST_MIN
+#define SEGMENT_BYTES   (2 * PCM_SEGMENT_TEST_MIN) /* five blocks of clean data */
 #define MEDIA_BYTES     (PCM_HEADER_BYTES + PCM_SEGMENTS_MIN * SEGMENT_BYTES)
 #define CEILING_SECONDS 1800u
 
@@ -54,6 +56,8 @@ struct flow {
 	struct model model;
 	uint64_t random;
 	uint8_t buf[MODEL_BYTES];
+	uint64_t counted[PC_COUNTERS]; /* of all its caches */
+	uint32_t clean_segments;       /* that recovery found */
 	bool created;
 };
 
@@ -192,6 +196,17 @@ static bool read_all(struct flow *flow, bool after_power_cut)
 	return good;
 }
 
+/* Some blocks, and what lies around them; once more where they are worth keeping. */
+static void read_one(struct flow *flow)
+{
+	uint32_t sectors = 1 + (uint32_t)below(flow, 20);
+	uint32_t first = (uint32_t)below(flow, below(flow, 2) == 0 ? 32 : MODEL_SECTORS - sectors);
+	ssize_t ret = pc_io_read(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, 0);
+
+	if (succeeded(flow, "read", ret) && !model_check_range(&flow->model, flow->buf, first, sectors))
+		sweep_fail(flow->sweep, "L2: acknowledged, and not read, in sectors from", first);
+}
+
 static void drain(struct flow *flow)
 {
 	if (succeeded(flow, "drain", pc_writeback_drain(flow->cache, NULL, NULL)))
@@ -202,6 +217,9 @@ static void work(struct flow *flow, unsigned writes)
 {
 	for (unsigned i = 0; i < writes; i++) {
 		write_one(flow);
+		read_one(flow);
+		if (i % 2 == 0)
+			read_one(flow);
 		if (i % 8 == 4)
 			flush(flow);
 		if (i % 16 == 9)
@@ -213,9 +231,30 @@ static void work(struct flow *flow, unsigned writes)
 	drain(flow);
 }
 
+static void count(struct flow *flow)
+{
+	for (unsigned i = 0; i < PC_COUNTERS; i++)
+		flow->counted[i] += pc_stats_sum(flow->cache->stats, i);
+}
+
+/* Each part once: what was kept of one makes room for the next, unread, and is missed when its turn comes again. */
+static void browse(struct flow *flow)
+{
+	for (uint32_t i = 0; i < 24; i++) {
+		uint32_t first = i * 40 % MODEL_SECTORS / 8 * 8;
+		uint32_t sectors = MODEL_SECTORS - first < 32 ? MODEL_SECTORS - first : 32;
+		ssize_t ret = pc_io_read(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, 0);
+
+		if (succeeded(flow, "read", ret) && !model_check_range(&flow->model, flow->buf, first, sectors))
+			sweep_fail(flow->sweep, "L2: acknowledged, and not read, in sectors from", first);
+		succeeded(flow, "reclaim", pc_reclaim_step(flow->cache));
+	}
+}
+
 /* The process goes, the machine stays. */
 static void kill_process(struct flow *flow)
 {
+	count(flow);
 	sim_media_kill(flow->media);
 	flow->cache->media = NULL;
 	pc_cache_abandon(flow->cache);
@@ -224,8 +263,10 @@ static void kill_process(struct flow *flow)
 
 static void close_cache(struct flow *flow)
 {
-	int ret = pc_cache_close(flow->cache, false);
+	int ret;
 
+	count(flow);
+	ret = pc_cache_close(flow->cache, false);
 	flow->cache = NULL;
 	if (succeeded(flow, "close", ret))
 		model_flushed(&flow->model);
@@ -237,15 +278,17 @@ static void run_workload(struct flow *flow)
 	if (!open_and_compare(flow))
 		return;
 	flow->created = true;
-	work(flow, 40);
+	work(flow, 80);
+	browse(flow);
 	work(flow, 6); /* so that there is something to recover */
 	for (unsigned i = 0; i < 6; i++)
 		write_one(flow);
 	kill_process(flow);
 	if (!open_and_compare(flow))
 		return;
+	flow->clean_segments = flow->cache->clean[0].age.count + flow->cache->clean[1].age.count;
 	read_all(flow, false);
-	work(flow, 20);
+	work(flow, 40);
 	close_cache(flow);
 }
 
@@ -288,6 +331,29 @@ static void check_afterwards(struct flow *flow)
 		sweep_fail(flow->sweep, "L3: the healthy cache does not close", ret);
 }
 
+/* (L6) */
+static void check_what_was_done(const struct flow *flow)
+{
+	static const struct {
+		enum pc_counter counter;
+		const char *what;
+	} parts[] = {
+		{ PC_COUNT_FILL_BYTES, "L6: no miss was kept" },
+		{ PC_COUNT_KILLS, "L6: nothing was killed" },
+		{ PC_COUNT_MOVED_BYTES, "L6: nothing was carried forward" },
+		{ PC_COUNT_GHOST_HITS, "L6: nothing that was evicted came back" },
+		{ PC_COUNT_FILLS_REFUSED, "L6: no miss was refused" },
+		{ PC_COUNT_SEGMENTS_RECLAIMED, "L6: nothing was reclaimed" },
+		{ PC_COUNT_WRITEBACK_BATCHES, "L6: nothing was written back" },
+	};
+
+	for (unsigned i = 0; i < PC_ARRAY_SIZE(parts); i++)
+		if (flow->counted[parts[i].counter] == 0)
+			sweep_fail(flow->sweep, parts[i].what, 0);
+	if (flow->clean_segments < 2)
+		sweep_fail(flow->sweep, "L6: hardly anything clean to recover", flow->clean_segments);
+}
+
 static bool run(struct sweep *sweep, void *arg)
 {
 	static struct flow flow;
@@ -300,6 +366,8 @@ static bool run(struct sweep *sweep, void *arg)
 	arm(&flow, sweep->point);
 	run_workload(&flow);
 	reached = was_reached(&flow);
+	if (!reached)
+		check_what_was_done(&flow);
 	arm(&flow, 0);
 	sim_backing_heal(flow.backing);
 	cut_power(&flow);
