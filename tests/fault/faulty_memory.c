@@ -25,29 +25,29 @@ static void *counted(void *pointer)
 
 void *faulty_malloc(size_t size)
 {
-	return point_fails() ? NULL : counted(malloc(size));
+	return point_fails(__func__) ? NULL : counted(malloc(size));
 }
 
 void *faulty_calloc(size_t count, size_t size)
 {
-	return point_fails() ? NULL : counted(calloc(count, size));
+	return point_fails(__func__) ? NULL : counted(calloc(count, size));
 }
 
 void *faulty_realloc(void *old, size_t size)
 {
 	if (old == NULL)
 		return faulty_malloc(size);
-	return point_fails() ? NULL : realloc(old, size);
+	return point_fails(__func__) ? NULL : realloc(old, size);
 }
 
 void *faulty_aligned_alloc(size_t alignment, size_t size)
 {
-	return point_fails() ? NULL : counted(aligned_alloc(alignment, size));
+	return point_fails(__func__) ? NULL : counted(aligned_alloc(alignment, size));
 }
 
 int faulty_posix_memalign(void **ret_pointer, size_t alignment, size_t size)
 {
-	int error = point_fails() ? ENOMEM : posix_memalign(ret_pointer, alignment, size);
+	int error = point_fails(__func__) ? ENOMEM : posix_memalign(ret_pointer, alignment, size);
 
 	live += error == 0;
 	return error;
@@ -55,7 +55,7 @@ int faulty_posix_memalign(void **ret_pointer, size_t alignment, size_t size)
 
 char *faulty_strdup(const char *text)
 {
-	return point_fails() ? NULL : counted(strdup(text));
+	return point_fails(__func__) ? NULL : counted(strdup(text));
 }
 
 void faulty_free(void *pointer)

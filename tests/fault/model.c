@@ -39,43 +39,38 @@ void model_acknowledge(struct model *model, uint32_t sectors, bool durable)
 	}
 }
 
+void model_refuse(struct model *model, uint32_t sectors)
+{
+	model->count[model->issued] = sectors;
+}
+
+void model_cut(struct model *model)
+{
+	memcpy(model->shown, model->durable, sizeof(model->shown));
+}
+
 void model_flushed(struct model *model)
 {
 	memcpy(model->durable, model->shown, sizeof(model->durable));
 }
 
-static uint32_t shown_in(const uint8_t *sector_bytes)
+uint32_t model_shown(const uint8_t *bytes, uint32_t sector)
 {
 	uint64_t word;
 
-	memcpy(&word, sector_bytes, sizeof(word));
+	memcpy(&word, bytes + (size_t)sector * MODEL_SECTOR, sizeof(word));
 	return (uint32_t)(word >> 32);
 }
 
-uint32_t model_shown(const uint8_t *bytes, uint32_t sector)
-{
-	return shown_in(bytes + (size_t)sector * MODEL_SECTOR);
-}
-
-static bool is_whole(const uint8_t *sector_bytes, uint32_t sector, uint32_t number)
+static bool is_whole(const uint8_t *bytes, uint32_t sector, uint32_t number)
 {
 	for (uint32_t i = 0; i < WORDS; i++) {
 		uint64_t word = word_of(number, sector, i);
 
-		if (memcmp(sector_bytes + i * sizeof(word), &word, sizeof(word)) != 0)
+		if (memcmp(bytes + (size_t)sector * MODEL_SECTOR + i * sizeof(word), &word, sizeof(word)) != 0)
 			return false;
 	}
 	return true;
-}
-
-/* `least`: the oldest write that may be there. */
-static bool is_allowed(const struct model *model, const uint8_t *sector_bytes, uint32_t sector, uint32_t least)
-{
-	uint32_t number = shown_in(sector_bytes);
-
-	if (number > model->issued || number < least || !is_whole(sector_bytes, sector, number))
-		return false;
-	return number == 0 || sector - model->first[number] < model->count[number];
 }
 
 uint32_t model_check(const struct model *model, const uint8_t *bytes, bool after_power_cut)
@@ -83,17 +78,16 @@ uint32_t model_check(const struct model *model, const uint8_t *bytes, bool after
 	const uint32_t *least = after_power_cut ? model->durable : model->shown;
 	uint32_t sector = 0;
 
-	while (sector < MODEL_SECTORS && is_allowed(model, bytes + (size_t)sector * MODEL_SECTOR, sector, least[sector]))
-		sector++;
-	return sector;
-}
+	while (sector < MODEL_SECTORS) {
+		uint32_t number = model_shown(bytes, sector);
 
-bool model_check_range(const struct model *model, const uint8_t *bytes, uint32_t first, uint32_t sectors)
-{
-	for (uint32_t i = 0; i < sectors; i++)
-		if (!is_allowed(model, bytes + (size_t)i * MODEL_SECTOR, first + i, model->shown[first + i]))
-			return false;
-	return true;
+		if (number > model->issued || number < least[sector] || !is_whole(bytes, sector, number))
+			break;
+		if (number > 0 && sector - model->first[number] >= model->count[number])
+			break;
+		sector++;
+	}
+	return sector;
 }
 
 void model_settle(struct model *model, const uint8_t *bytes)

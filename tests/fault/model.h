@@ -31,17 +31,20 @@ void model_begin(struct model *model, uint32_t first, uint32_t sectors, uint8_t 
 /* So many sectors of it were acknowledged, the rest failed. */
 void model_acknowledge(struct model *model, uint32_t sectors, bool durable);
 
+/* It failed, but for so many sectors, and its caller was told that it is as if it had never been made. */
+void model_refuse(struct model *model, uint32_t sectors);
+
 /* Everything acknowledged is durable now. */
 void model_flushed(struct model *model);
 
 /* Is the volume as it may be? The number of the first sector that is not, or MODEL_SECTORS. */
 uint32_t model_check(const struct model *model, const uint8_t *bytes, bool after_power_cut);
 
-/* The same for `sectors` from `first` on, whose bytes these are. */
-bool model_check_range(const struct model *model, const uint8_t *bytes, uint32_t first, uint32_t sectors);
-
 /* Which write a sector shows. */
 uint32_t model_shown(const uint8_t *bytes, uint32_t sector);
+
+/* The power was cut: only what is durable has to be there. */
+void model_cut(struct model *model);
 
 /* After a crash: what is shown is from now on what has to be there. The bytes were checked. */
 void model_settle(struct model *model, const uint8_t *bytes);

@@ -8,19 +8,20 @@
 
 static _Atomic uint64_t countdown;
 static _Atomic bool is_sticky;
-static _Atomic bool has_failed;
+static _Atomic(const char *) failed;
 static _Thread_local bool is_held;
 
 void point_arm(uint64_t nth, bool sticky)
 {
-	has_failed = false;
+	failed = NULL;
 	is_sticky = sticky;
 	countdown = nth;
 }
 
-bool point_fails(void)
+bool point_fails(const char *name)
 {
 	uint64_t left = countdown;
+	const char *none = NULL;
 
 	if (is_held)
 		return false;
@@ -28,13 +29,13 @@ bool point_fails(void)
 		;
 	if (left != 1 || (!is_sticky && !atomic_compare_exchange_strong(&countdown, &left, 0)))
 		return false;
-	has_failed = true;
+	atomic_compare_exchange_strong(&failed, &none, name);
 	return true;
 }
 
-bool point_has_failed(void)
+const char *point_failed(void)
 {
-	return has_failed;
+	return failed;
 }
 
 void point_hold(bool held)

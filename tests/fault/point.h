@@ -6,16 +6,22 @@
 #define PC_FAULT_POINT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* nth counts from 1 and from now; 0: none any more. Any thread. */
 void point_arm(uint64_t nth, bool sticky);
 
-/* To be asked at each point: does it fail? */
-bool point_fails(void);
+/* To be asked at each point, with its name, which stays: does it fail? */
+bool point_fails(const char *name);
 
-/* Whether one failed since point_arm(). */
-bool point_has_failed(void);
+/* The first one that failed since point_arm(); NULL: none. */
+const char *point_failed(void);
+
+static inline bool point_has_failed(void)
+{
+	return point_failed() != NULL;
+}
 
 /* While held by this thread, nothing fails: for the test's own use of what can. */
 void point_hold(bool held);

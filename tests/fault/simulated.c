@@ -3,9 +3,9 @@
  * simulated.c - a workload on the simulated media and backing, with each allocation, media primitive and backing
  * operation failing in its turn, once or for ever after, also during recovery.
  *
- * The workload: create, write and read until segments rotate, misses are kept, killed and carried forward, and segments
- * of every stream are reclaimed; flush, drain; the process is killed; recover, read all, write, drain, close. After the
- * fault is gone the power is cut, and the cache opened on healthy parts:
+ * The workload: create, write until segments rotate and are reclaimed, flush, drain; the process is killed; recover,
+ * read all, write, drain; the power is cut in the middle of a write, which is torn; recover, read, close. After the fault
+ * is gone the power is cut, and the cache opened on healthy parts:
  *
  * (L1) Each call returns a negative errno that fits the fault, or succeeds. It never hangs: there are no threads, and
  *      what it does is bounded.
@@ -13,7 +13,7 @@
  * (L3) The healthy cache opens, drains, and the backing then holds what reads showed.
  * (L4) When everything is closed, nothing is allocated.
  * (L5) An open that failed for want of memory has stored nothing.
- * (L6) Without a fault the workload does all that it is for.
+ * (L6) A write that failed for want of memory is never seen, also not after a crash.
  */
 #include "model.h"
 #include "point.h"
@@ -24,14 +24,11 @@
 #include "sim/sim_media.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#define SEGMENT_BYTES   (2 * PCM_SEGMENT_TEST_MIN) /* five blocks of clean data */
+#define SEGMENT_BYTES   PCM_SEGMENT_TEST_MIN
 #define MEDIA_BYTES     (PCM_HEADER_BYTES + PCM_SEGMENTS_MIN * SEGMENT_BYTES)
-#define CEILING_SECONDS 1800u
 
 enum fault_kind {
 	FAULT_MEMORY,
@@ -56,8 +53,6 @@ struct flow {
 	struct model model;
 	uint64_t random;
 	uint8_t buf[MODEL_BYTES];
-	uint64_t counted[PC_COUNTERS]; /* of all its caches */
-	uint32_t clean_segments;       /* that recovery found */
 	bool created;
 };
 
@@ -125,10 +120,10 @@ static int open_cache(struct flow *flow)
 	const struct pc_config config = {
 		.create = true,
 		.segment_bytes = SEGMENT_BYTES,
-		.tunables[PCACHE_TUNABLE_GC_PERCENT] = 60,
-		.tunables[PCACHE_TUNABLE_BATCH_BYTES] = 9000,
+		.gc_percent = 60,
+		.batch_bytes = 9000,
 		.queue_depth = 4,
-		.tunables[PCACHE_TUNABLE_READ_VERIFY] = PCACHE_VERIFY_FIRST,
+		.verify = PCACHE_VERIFY_FIRST,
 		.replay_threads = 1,
 	};
 
@@ -160,6 +155,8 @@ static void write_one(struct flow *flow)
 
 	model_begin(&flow->model, first, sectors, flow->buf);
 	ret = pc_io_write(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, flags);
+	if (flow->setting->kind == FAULT_MEMORY && ret < (ssize_t)(sectors * MODEL_SECTOR)) /* (L6) */
+		model_refuse(&flow->model, ret < 0 ? 0 : (uint32_t)ret / MODEL_SECTOR);
 	if (!succeeded(flow, "write", ret))
 		return;
 	model_acknowledge(&flow->model, (uint32_t)ret / MODEL_SECTOR,
@@ -196,17 +193,6 @@ static bool read_all(struct flow *flow, bool after_power_cut)
 	return good;
 }
 
-/* Some blocks, and what lies around them; once more where they are worth keeping. */
-static void read_one(struct flow *flow)
-{
-	uint32_t sectors = 1 + (uint32_t)below(flow, 20);
-	uint32_t first = (uint32_t)below(flow, below(flow, 2) == 0 ? 32 : MODEL_SECTORS - sectors);
-	ssize_t ret = pc_io_read(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, 0);
-
-	if (succeeded(flow, "read", ret) && !model_check_range(&flow->model, flow->buf, first, sectors))
-		sweep_fail(flow->sweep, "L2: acknowledged, and not read, in sectors from", first);
-}
-
 static void drain(struct flow *flow)
 {
 	if (succeeded(flow, "drain", pc_writeback_drain(flow->cache, NULL, NULL)))
@@ -217,9 +203,6 @@ static void work(struct flow *flow, unsigned writes)
 {
 	for (unsigned i = 0; i < writes; i++) {
 		write_one(flow);
-		read_one(flow);
-		if (i % 2 == 0)
-			read_one(flow);
 		if (i % 8 == 4)
 			flush(flow);
 		if (i % 16 == 9)
@@ -231,45 +214,88 @@ static void work(struct flow *flow, unsigned writes)
 	drain(flow);
 }
 
-static void count(struct flow *flow)
-{
-	for (unsigned i = 0; i < PC_COUNTERS; i++)
-		flow->counted[i] += pc_stats_sum(flow->cache->stats, i);
-}
-
-/* Each part once: what was kept of one makes room for the next, unread, and is missed when its turn comes again. */
-static void browse(struct flow *flow)
-{
-	for (uint32_t i = 0; i < 24; i++) {
-		uint32_t first = i * 40 % MODEL_SECTORS / 8 * 8;
-		uint32_t sectors = MODEL_SECTORS - first < 32 ? MODEL_SECTORS - first : 32;
-		ssize_t ret = pc_io_read(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, 0);
-
-		if (succeeded(flow, "read", ret) && !model_check_range(&flow->model, flow->buf, first, sectors))
-			sweep_fail(flow->sweep, "L2: acknowledged, and not read, in sectors from", first);
-		succeeded(flow, "reclaim", pc_reclaim_step(flow->cache));
-	}
-}
-
 /* The process goes, the machine stays. */
 static void kill_process(struct flow *flow)
 {
-	count(flow);
 	sim_media_kill(flow->media);
 	flow->cache->media = NULL;
 	pc_cache_abandon(flow->cache);
 	flow->cache = NULL;
 }
 
+/* ---- a power cut in the middle ---- */
+
+struct cut {
+	struct flow *flow;
+	bool done;
+	uint8_t media[MEDIA_BYTES];
+};
+
+/* Key sets are on the media, of their data only parts: all of them are torn writes. */
+static struct sim_choice tear(const struct sim_unit *unit, void *random)
+{
+	if ((unit->off - PCM_HEADER_BYTES) % SEGMENT_BYTES >= SEGMENT_BYTES / 4 * 3)
+		return sim_choose_all(unit, NULL);
+	return sim_choose_random(unit, random);
+}
+
+/* Before the fence of the write. */
+static void cut_here(enum sim_primitive primitive, void *arg)
+{
+	struct cut *cut = arg;
+	struct sim_random random = {
+		.state = cut->flow->random,
+		.data_percent = 40,
+		.torn_percent = 50,
+	};
+
+	(void)primitive;
+	if (!cut->done)
+		sim_media_crash_image(cut->flow->media, tear, &random, cut->media);
+	cut->done = true;
+}
+
+static void crash_in_write(struct flow *flow)
+{
+	static struct cut cut;
+	const struct sim_hooks hooks = { .crash_point = cut_here, .arg = &cut };
+	static uint8_t backing[MODEL_BYTES];
+	const uint32_t sectors = 6;
+	uint32_t first = (uint32_t)below(flow, MODEL_SECTORS - sectors);
+	ssize_t ret;
+
+	cut.flow = flow;
+	cut.done = false;
+	model_begin(&flow->model, first, sectors, flow->buf);
+	sim_media_hook(flow->media, &hooks);
+	ret = pc_io_write(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, 0);
+	sim_media_hook(flow->media, NULL);
+	succeeded(flow, "write with a power cut in it", ret); /* nobody heard of it */
+	if (!cut.done)
+		cut_here(SIM_DRAIN, &cut);
+	kill_process(flow);
+	sim_media_reset_to(flow->media, cut.media);
+	sim_backing_crash_image(flow->backing, backing, NULL, NULL);
+	sim_backing_reset_to(flow->backing, backing);
+	model_cut(&flow->model);
+}
+
 static void close_cache(struct flow *flow)
 {
-	int ret;
+	int ret = pc_cache_close(flow->cache, false);
 
-	count(flow);
-	ret = pc_cache_close(flow->cache, false);
 	flow->cache = NULL;
 	if (succeeded(flow, "close", ret))
 		model_flushed(&flow->model);
+}
+
+/*
+ * Not where a read at open may fail: what cannot be read is kept, and may be torn (design.md, section 8). Nor where the
+ * backing fails: its faults do not survive the cut.
+ */
+static bool cuts_are_judged(const struct setting *setting)
+{
+	return setting->kind == FAULT_MEMORY || (setting->kind == FAULT_MEDIA && setting->primitives != SIM_READ);
 }
 
 static void run_workload(struct flow *flow)
@@ -278,17 +304,24 @@ static void run_workload(struct flow *flow)
 	if (!open_and_compare(flow))
 		return;
 	flow->created = true;
-	work(flow, 80);
-	browse(flow);
+	work(flow, 40);
 	work(flow, 6); /* so that there is something to recover */
 	for (unsigned i = 0; i < 6; i++)
 		write_one(flow);
 	kill_process(flow);
 	if (!open_and_compare(flow))
 		return;
-	flow->clean_segments = flow->cache->clean[0].age.count + flow->cache->clean[1].age.count;
 	read_all(flow, false);
-	work(flow, 40);
+	work(flow, 20);
+	for (unsigned i = 0; i < 2 && cuts_are_judged(flow->setting); i++) {
+		for (unsigned j = 0; j < 5; j++)
+			write_one(flow);
+		crash_in_write(flow);
+		if (!open_and_compare(flow))
+			return;
+		if (read_all(flow, true))
+			model_settle(&flow->model, flow->buf);
+	}
 	close_cache(flow);
 }
 
@@ -331,29 +364,6 @@ static void check_afterwards(struct flow *flow)
 		sweep_fail(flow->sweep, "L3: the healthy cache does not close", ret);
 }
 
-/* (L6) */
-static void check_what_was_done(const struct flow *flow)
-{
-	static const struct {
-		enum pc_counter counter;
-		const char *what;
-	} parts[] = {
-		{ PC_COUNT_FILL_BYTES, "L6: no miss was kept" },
-		{ PC_COUNT_KILLS, "L6: nothing was killed" },
-		{ PC_COUNT_MOVED_BYTES, "L6: nothing was carried forward" },
-		{ PC_COUNT_GHOST_HITS, "L6: nothing that was evicted came back" },
-		{ PC_COUNT_FILLS_REFUSED, "L6: no miss was refused" },
-		{ PC_COUNT_SEGMENTS_RECLAIMED, "L6: nothing was reclaimed" },
-		{ PC_COUNT_WRITEBACK_BATCHES, "L6: nothing was written back" },
-	};
-
-	for (unsigned i = 0; i < PC_ARRAY_SIZE(parts); i++)
-		if (flow->counted[parts[i].counter] == 0)
-			sweep_fail(flow->sweep, parts[i].what, 0);
-	if (flow->clean_segments < 2)
-		sweep_fail(flow->sweep, "L6: hardly anything clean to recover", flow->clean_segments);
-}
-
 static bool run(struct sweep *sweep, void *arg)
 {
 	static struct flow flow;
@@ -366,8 +376,6 @@ static bool run(struct sweep *sweep, void *arg)
 	arm(&flow, sweep->point);
 	run_workload(&flow);
 	reached = was_reached(&flow);
-	if (!reached)
-		check_what_was_done(&flow);
 	arm(&flow, 0);
 	sim_backing_heal(flow.backing);
 	cut_power(&flow);
@@ -416,7 +424,6 @@ int main(int argc, char **argv)
 	const char *what = argc == 2 ? argv[1] : "";
 	struct sweep sweep = { 0 };
 
-	alarm(CEILING_SECONDS);
 	if (strcmp(what, "memory") == 0) {
 		sweep_setting(&sweep, "allocation", (struct setting){ .kind = FAULT_MEMORY });
 	} else if (strcmp(what, "media") == 0) {

@@ -5,11 +5,15 @@
 #include "sweep.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
-#define SHOWN_MAX  5u
-#define POINTS_MAX 100000u /* a workload without an end is a failure, too */
+#define SHOWN_MAX     5u
+#define POINT_SECONDS 240u
+#define POINTS_MAX    100000u /* a workload without an end is a failure, too */
 
 void sweep_fail(struct sweep *sweep, const char *what, int64_t value)
 {
@@ -27,6 +31,28 @@ static uint64_t thinned(void)
 	return percent == 0 || percent >= 100 ? 1 : 100 / percent;
 }
 
+/* ---- what hangs ---- */
+
+static char hang_message[160];
+
+static void on_alarm(int signal)
+{
+	ssize_t ret = write(STDOUT_FILENO, hang_message, strlen(hang_message));
+
+	(void)signal;
+	(void)ret;
+	_exit(1);
+}
+
+/* A generous ceiling for one point. */
+static void watch(const struct sweep *sweep)
+{
+	snprintf(hang_message, sizeof(hang_message), "not ok %u - %s\n# FAILURE: point %" PRIu64 "%s hangs\n",
+		 sweep->cases + 1, sweep->name, sweep->point, sweep->sticky ? " and all after it" : "");
+	signal(SIGALRM, on_alarm);
+	alarm(POINT_SECONDS);
+}
+
 static void sweep_once(struct sweep *sweep, sweep_run_fn run, void *arg)
 {
 	uint64_t stride = thinned() * (sweep->sticky && sweep->sticky_stride != 0 ? sweep->sticky_stride : 1);
@@ -35,6 +61,8 @@ static void sweep_once(struct sweep *sweep, sweep_run_fn run, void *arg)
 	bool reached = true;
 
 	for (sweep->point = 1; reached; sweep->point += stride) {
+		fflush(stdout);
+		watch(sweep);
 		reached = run(sweep, arg);
 		points += reached;
 		if (sweep->point >= POINTS_MAX) {
@@ -42,6 +70,7 @@ static void sweep_once(struct sweep *sweep, sweep_run_fn run, void *arg)
 			break;
 		}
 	}
+	alarm(0);
 	sweep->points += points;
 	if (points == 0)
 		sweep_fail(sweep, "nothing can fail", 0);

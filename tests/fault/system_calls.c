@@ -29,16 +29,18 @@ void system_calls_set_reap_error(int error)
 }
 
 /* One function each way: the real one, and the one that stands before it. `result` is what a failure returns. */
-#define FAILING(type, name, parameters, arguments, error, result) \
-	type __real_##name parameters;                            \
-	type __wrap_##name parameters;                            \
-	type __wrap_##name parameters                             \
-	{                                                         \
-		if (!point_fails())                               \
-			return __real_##name arguments;           \
-		errno = (error);                                  \
-		return (result);                                  \
+#define FAILING_AS(label, type, name, parameters, arguments, error, result) \
+	type __real_##name parameters;                                      \
+	type __wrap_##name parameters;                                      \
+	type __wrap_##name parameters                                       \
+	{                                                                   \
+		if (!point_fails(label))                                    \
+			return __real_##name arguments;                     \
+		errno = (error);                                            \
+		return (result);                                            \
 	}
+#define FAILING(type, name, parameters, arguments, error, result) \
+	FAILING_AS(#name, type, name, parameters, arguments, error, result)
 
 FAILING(ssize_t, pread64, (int fd, void *buf, size_t len, off_t off), (fd, buf, len, off), EIO, -1)
 FAILING(ssize_t, pwrite64, (int fd, const void *buf, size_t len, off_t off), (fd, buf, len, off), ENOSPC, -1)
@@ -49,7 +51,8 @@ FAILING(int, fstatvfs64, (int fd, struct statvfs *status), (fd, status), EIO, -1
 FAILING(int, getrlimit64, (int resource, struct rlimit *limit), (resource, limit), EINVAL, -1)
 FAILING(ssize_t, getrandom, (void *buf, size_t len, unsigned flags), (buf, len, flags), ENOSYS, -1)
 FAILING(int, posix_fallocate64, (int fd, off_t off, off_t len), (fd, off, len), EIO, ENOSPC)
-FAILING(int, madvise, (void *addr, size_t len, int advice), (addr, len, advice), ENOMEM, -1)
+FAILING_AS(advice == MADV_HUGEPAGE ? "huge pages" : "madvise",
+	int, madvise, (void *addr, size_t len, int advice), (addr, len, advice), ENOMEM, -1)
 FAILING(int, mprotect, (void *addr, size_t len, int protection), (addr, len, protection), ENOMEM, -1)
 FAILING(void *, mmap64, (void *addr, size_t len, int protection, int flags, int fd, off_t off),
 	(addr, len, protection, flags, fd, off), ENOMEM, MAP_FAILED)
@@ -57,7 +60,7 @@ FAILING(int, pthread_create, (pthread_t *thread, const pthread_attr_t *attr, voi
 	(thread, attr, run, arg), EIO, EAGAIN)
 FAILING(int, io_setup, (int depth, io_context_t *queue), (depth, queue), EIO, -EAGAIN)
 FAILING(int, io_submit, (io_context_t queue, long count, struct iocb **iocbs), (queue, count, iocbs), EIO, -EAGAIN)
-FAILING(int, io_getevents,
+FAILING_AS(reap_error == -EINTR ? "interrupted wait" : "io_getevents", int, io_getevents,
 	(io_context_t queue, long least, long most, struct io_event *events, struct timespec *timeout),
 	(queue, least, most, events, timeout), EIO, reap_error)
 
@@ -75,10 +78,15 @@ int __wrap_open64(const char *path, int flags, ...)
 	if ((flags & O_CREAT) != 0)
 		mode = va_arg(args, mode_t);
 	va_end(args);
-	if (!point_fails())
+	if (!point_fails("open64"))
 		return __real_open64(path, flags, mode);
 	errno = EMFILE;
 	return -1;
+}
+
+static bool is_unlock(int command, const struct flock *lock)
+{
+	return command == F_OFD_SETLK && lock->l_type == F_UNLCK;
 }
 
 /* The third argument, if there is one, is a pointer or fits into one. */
@@ -90,7 +98,7 @@ int __wrap_fcntl64(int fd, int command, ...)
 	va_start(args, command);
 	arg = va_arg(args, void *);
 	va_end(args);
-	if (!point_fails())
+	if (!point_fails(is_unlock(command, arg) ? "unlock" : "fcntl64"))
 		return __real_fcntl64(fd, command, arg);
 	errno = ENOLCK;
 	return -1;
