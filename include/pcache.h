@@ -307,7 +307,8 @@ int pcache_open(const char *cache_path, int backing_fd, const struct pcache_conf
  * @param off    bytes from the start of the backing
  * @param flags  #PCACHE_NOWAIT or 0
  * @return bytes read, short or 0 at the end of the backing; -EINVAL, -EAGAIN (NOWAIT and not all cached),
- *         -EBADMSG (written data damaged; data that is on the backing, too, is read from there instead), -EIO, -ENOMEM, -ENOTRECOVERABLE
+ *         -EBADMSG (written data damaged; data that is on the backing, too, is read from there instead), -EIO, -ENOMEM,
+ *         -ENOTRECOVERABLE
  * @par Thread-safety
  * Any thread. Of a write that runs at the same time a read sees any part or none.
  * @snippet hello.c read
@@ -387,8 +388,8 @@ struct pcache_extent {
  * @param flags    #PCACHE_WRITE_FUA, #PCACHE_NOWAIT or 0
  * @return 0 when all is written, else nothing is: -EINVAL (a NULL buffer, or extents that overlap), -ENOSPC (past the end of
  *         the backing), -E2BIG (more than pcache_stats::max_atomic_bytes in all, more than 1024 keys, or too many for a
- *         segment; an extent is one key, and one more for each multiple of 64 KiB of the backing that it crosses), -EROFS,
- *         -EAGAIN, -EOPNOTSUPP, -EIO, -EBADMSG, -ENOMEM, -ENOTRECOVERABLE as pcache_write()
+ *         segment; an extent is one key, and one more for each multiple of 64 KiB of the backing that it crosses),
+ *         -EROFS, -EAGAIN, -EOPNOTSUPP, -EIO, -EBADMSG, -ENOMEM, -ENOTRECOVERABLE as pcache_write()
  * @par Thread-safety
  * Any thread. A read that runs at the same time may see some of the extents and not others.
  */
@@ -420,7 +421,8 @@ int pcache_flush(struct pcache *cache, unsigned flags);
  * @param flags     must be 0
  * @return 0; -ECANCELED; -EIO or another error of the backing (the data stays safe in the cache and is
  *         retried); -EIO also when the media failed before: the data then is on the backing as far as memory held it,
- *         and the cache file must not be used again; -EBADMSG (damaged dirty data, never written); -EROFS, -EINVAL, -ENOTRECOVERABLE
+ *         and the cache file must not be used again; -EBADMSG (damaged dirty data, never written); -EROFS, -EINVAL,
+ *         -ENOTRECOVERABLE
  * @par Thread-safety
  * Any thread.
  * @snippet hello.c drain
@@ -476,12 +478,12 @@ int pcache_close(struct pcache *cache, unsigned flags);
 /**
  * @brief For an application's SIGBUS handler: was that a bad page of a cache?
  *
- * Cached data is read from a mapping of the media. Where the media cannot deliver a page, the kernel raises SIGBUS in the
- * thread that reads it. The library installs no handler of its own. One of the application may ask here. If the address
- * lies in the mapping of a cache that this process has open, a page of zeroes takes the place of the bad one, and the
- * handler can return: the call that was interrupted goes on, and fails with -EIO. Until the cache is closed every read of
- * data on that page gets -EIO, and so does its write-back; other data can be read as before. Where a write was to be
- * stored on that page, the media has failed, which is final.
+ * Cached data is read from a mapping of the media. Where the media cannot deliver a page, the kernel raises SIGBUS in
+ * the thread that reads it. The library installs no handler of its own. One of the application may ask here. If the
+ * address lies in the mapping of a cache that this process has open, a page of zeroes takes the place of the bad one,
+ * and the handler can return: the call that was interrupted goes on, and fails with -EIO. Until the cache is closed
+ * every read of data on that page gets -EIO, and so does its write-back; other data can be read as before. Where a
+ * write was to be stored on that page, the media has failed, which is final.
  *
  * @param addr  siginfo_t::si_addr
  * @return 1: it was, and the handler can return; 0: it was not, or the page could not be replaced: the handler does what it

@@ -125,8 +125,8 @@ int pc_cache_close(struct pcache *cache, bool drain);
 void pc_cache_abandon(struct pcache *cache);
 
 /*
- * The media failed: every later write and flush gets -EIO, what can still be read is drained. Returns -EIO. May be called
- * with locks held; the message waits for pc_cache_report_failure(), which may not.
+ * The media failed: every later write and flush gets -EIO, what can still be read is drained. Returns -EIO. May be
+ * called with locks held; the message waits for pc_cache_report_failure(), which may not.
  */
 int pc_cache_fail_media(struct pcache *cache, int error);
 void pc_cache_report_failure(struct pcache *cache);

@@ -2,8 +2,8 @@
 /*
  * clean.c - blocks of clean data: the append side of the FILL and HOT streams, and the kill.
  *
- * A clean segment holds whole, aligned blocks of 4 KiB. Line n describes block n of the data, so either is found from the
- * other. Everything in it is on the backing, too: a line that is torn, killed or was never written is a miss.
+ * A clean segment holds whole, aligned blocks of 4 KiB. Line n describes block n of the data, so either is found from
+ * the other. Everything in it is on the backing, too: a line that is torn, killed or was never written is a miss.
  *
  *   reserve -> copy the data, fence -> claim the range in the index -> key stored and flushed, entered, released -> fence
  *
@@ -11,9 +11,9 @@
  *      WRITE stream has precedence: the last free segments are left to it.
  * (L2) The data is durable before its key is stored; the key is stored only under a claim of the index, so that a range
  *      which was written meanwhile never gets a key.
- * (L3) A kill is one aligned store of eight bytes, flushed, under the leaf's lock, before the index forgets the key; also
- *      where the word is there already: another writer's may not be durable yet. It is fenced before the write that caused
- *      it counts as done (W4).
+ * (L3) A kill is one aligned store of eight bytes, flushed, under the leaf's lock, before the index forgets the key;
+ *      also where the word is there already: another writer's may not be durable yet. It is fenced before the write
+ *      that caused it counts as done (W4).
  * (L4) What leaves the index without its segment being freed right after, was killed before.
  *
  * Locks: stream.rotate_lock, tried and never waited for; state_lock for the age lists.

@@ -10,12 +10,12 @@
  * (X2) Of two mappings of a byte the one with the higher position stays, in whatever order they come. So memory and
  *      replay agree on the winner of two concurrent writes, and replay may run in any order on all processors.
  * (X3) Publishing never fails: prepare made room. Let E be the number of distinct ends of the extents in a leaf, P the
- *      number of keys prepared and not yet published. Wherever the keys fall, E + 2P - 1 extents are enough, since a key
- *      brings two ends; a publish adds two ends at most and takes one from P, a removal adds none, so the sum only grows
- *      with a prepare, and that is where the capacity is raised to it. Alone in a leaf two extents a key are enough:
- *      whoever comes to join makes room for both.
- *      A key that was not prepared (insert) makes its room on the spot: over k extents that are later it needs k + 2 more
- *      at most, one for each gap between them, and one for an older extent that it cuts in two.
+ *      number of keys prepared and not yet published. Wherever the keys fall, E + 2P - 1 extents are enough, since a
+ *      key brings two ends; a publish adds two ends at most and takes one from P, a removal adds none, so the sum only
+ *      grows with a prepare, and that is where the capacity is raised to it. Alone in a leaf two extents a key are
+ *      enough: whoever comes to join makes room for both. A key that was not prepared (insert) makes its room on the
+ *      spot: over k extents that are later it needs k + 2 more at most, one for each gap between them, and one for an
+ *      older extent that it cuts in two.
  * (X4) live[segment] is the number of bytes that the extents find in that segment.
  * (X5) An empty leaf that nobody prepares is freed.
  * (X6) A look-up waits for memory three times, one after the other: bucket, head of the leaf, extent. The bucket

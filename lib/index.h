@@ -34,8 +34,8 @@ struct pc_piece {
 struct pc_index;
 
 /*
- * Told of each clean key that a newcomer takes bytes from, before the index forgets them; under the leaf's lock, so that
- * the key's segment stays what it is meanwhile. What goes wrong it keeps to itself.
+ * Told of each clean key that a newcomer takes bytes from, before the index forgets them; under the leaf's lock, so
+ * that the key's segment stays what it is meanwhile. What goes wrong it keeps to itself.
  */
 typedef void (*pc_index_kill_fn)(void *arg, uint32_t segment, uint32_t slot);
 
@@ -57,8 +57,8 @@ void pc_index_delete(struct pc_index *index);
 void pc_index_set_killer(struct pc_index *index, pc_index_kill_fn kill, void *arg);
 
 /*
- * Hints: the range at `off` will soon be looked up or entered. The first brings its bucket near, the second what hangs on
- * it, best called when the first has had time. No lock, nothing is changed.
+ * Hints: the range at `off` will soon be looked up or entered. The first brings its bucket near, the second what hangs
+ * on it, best called when the first has had time. No lock, nothing is changed.
  */
 void pc_index_prefetch_bucket(const struct pc_index *index, uint64_t off);
 void pc_index_prefetch_leaf(const struct pc_index *index, uint64_t off);
@@ -83,8 +83,8 @@ int pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping);
 int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping);
 
 /*
- * Claims. hole: none of [off, off + len) is cached. place: the mapping is still where the index finds its bytes. Room for
- * what may be entered is made. -EBUSY: not so; -ENOMEM: no room. Nothing is locked then.
+ * Claims. hole: none of [off, off + len) is cached. place: the mapping is still where the index finds its bytes. Room
+ * for what may be entered is made. -EBUSY: not so; -ENOMEM: no room. Nothing is locked then.
  */
 int pc_index_claim_hole(struct pc_index *index, uint64_t off, uint32_t len, struct pc_index_claim *ret_claim);
 int pc_index_claim_place(struct pc_index *index, const struct pc_mapping *mapping, struct pc_index_claim *ret_claim);
@@ -106,7 +106,8 @@ bool pc_index_find_in(struct pc_index *index, uint32_t segment, uint64_t off, ui
 
 /*
  * Look up from off on: up to `max` pieces, without a gap, ordered, covering at most len bytes and at most to the end of
- * off's leaf. Returns how many (at least 1 for len > 0); go on behind the last one. Counts as an access to what is found.
+ * off's leaf. Returns how many (at least 1 for len > 0); go on behind the last one. Counts as an access to what is
+ * found.
  */
 unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, struct pc_piece *ret_pieces, unsigned max);
 

@@ -93,7 +93,8 @@ static inline uint32_t guess_extent(uint32_t count, uint32_t off)
 
 /*
  * First extent that ends behind `off`. In a leaf that is evenly covered it is where the offset says; from there the
- * bracket doubles until it holds the answer, so that the usual look-up touches one cache line and not a bisection's worth.
+ * bracket doubles until it holds the answer, so that the usual look-up touches one cache line and not a bisection's
+ * worth.
  */
 static inline uint32_t first_behind(const struct pc_leaf *leaf, uint32_t off)
 {
@@ -169,8 +170,8 @@ int pc_leaf_share(struct pc_index *index, struct pc_leaf **link, uint32_t keys);
 void pc_leaf_trim(struct pc_index *index, struct pc_leaf **link);
 
 /*
- * Put [from, to) of `new` in the place of whatever is there; with `kill`, what is clean there is killed. The leaf has room
- * for two more. Returns kills.
+ * Put [from, to) of `new` in the place of whatever is there; with `kill`, what is clean there is killed. The leaf has
+ * room for two more. Returns kills.
  */
 int pc_leaf_replace(struct pc_index *index, struct pc_leaf *leaf, const struct pc_extent *new, uint32_t from, uint32_t to,
 		    bool kill);

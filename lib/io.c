@@ -11,17 +11,17 @@
  *   5. publish    in the index
  *   6. count      the lines as done
  *
- * A key set of one key skips the first step: its place in the index is fetched into the processor's caches while the data
- * is copied, and room for it is made when it is entered.
+ * A key set of one key skips the first step: its place in the index is fetched into the processor's caches while the
+ * data is copied, and room for it is made when it is entered.
  *
  * (W1) Nothing is published before it is durable (byte, cache line): a reader never sees what a power cut could take.
  * (W2) Between reserve and count only the media can fail, or the memory for a single key. Then the lines are voided,
- *      durably, before the caller hears of it, and counted all the same, so that nobody waits for them. Until then a power
- *      cut may bring the write back: nobody was told that it failed. Key sets of several keys are prepared, because the
- *      first key could not be taken back when there is no room for the second.
+ *      durably, before the caller hears of it, and counted all the same, so that nobody waits for them. Until then a
+ *      power cut may bring the write back: nobody was told that it failed. Key sets of several keys are prepared,
+ *      because the first key could not be taken back when there is no room for the second.
  * (W3) Nobody waits for space with memory prepared or room reserved.
- * (W4) What the write supersedes of clean data is killed on the media, durably, before its lines count as done: before it
- *      is acknowledged, and before write-back and reclaim can take the write itself away.
+ * (W4) What the write supersedes of clean data is killed on the media, durably, before its lines count as done: before
+ *      it is acknowledged, and before write-back and reclaim can take the write itself away.
  * (R1) A read copies without a lock and believes the bytes only if the segment's generation has not moved since the
  *      look-up.
  */

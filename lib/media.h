@@ -127,8 +127,8 @@ static inline int pc_media_read(struct pc_media *media, void *buf, uint64_t off,
 void pc_media_copy_racing(void *buf, const struct pc_media *media, uint64_t off, size_t len);
 
 /*
- * In a handler of SIGBUS: where the address is in a mapping of this process, a page of zeroes takes the place of the bad
- * one, which is remembered. False: it is not, or that failed. Async-signal-safe.
+ * In a handler of SIGBUS: where the address is in a mapping of this process, a page of zeroes takes the place of the
+ * bad one, which is remembered. False: it is not, or that failed. Async-signal-safe.
  */
 bool pc_media_handle_fault(const void *addr);
 

@@ -6,8 +6,9 @@
  * the page is remembered. Whoever used the mapping asks afterwards, and gets -EIO (pc_media_is_bad).
  *
  * (B1) A page is remembered, and has_bad set, before it is replaced: who has seen zeroes finds it.
- * (B2) The handler takes no lock and no memory, and touches nothing that can be freed: the mappings of the process are in a
- *      fixed table. It follows the pointer to a media only if the fault was in its mapping, so somebody is using it.
+ * (B2) The handler takes no lock and no memory, and touches nothing that can be freed: the mappings of the process are
+ *      in a fixed table. It follows the pointer to a media only if the fault was in its mapping, so somebody is using
+ *      it.
  * (B3) Where the list is full, all of the mapping counts as bad.
  *
  * Lock: maps_lock, a leaf, for entries of the table; the handler reads them without it, see is_inside().

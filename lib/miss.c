@@ -7,8 +7,8 @@
  *
  * (I1) A miss is in the list before it is looked whether its range is a hole (F1).
  * (I2) A block is kept only while it is a hole and the miss is not stale, both seen under a claim of the index.
- * (I3) The caller gets his bytes whatever becomes of keeping them. They are kept from memory of our own: the caller's buffer
- *      may change.
+ * (I3) The caller gets his bytes whatever becomes of keeping them. They are kept from memory of our own: the caller's
+ *      buffer may change.
  */
 #include "cache.h"
 

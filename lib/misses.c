@@ -2,9 +2,9 @@
 /*
  * misses.c - a list of the backing reads under way; there are never more than readers.
  *
- * (F1) A miss is in the list before its reader looks whether the range is a hole, and until it has been kept. A write that
- *      is published after that look and leaves the index again passes pc_misses_supersede() first. So a miss that is not
- *      stale, over a range that is a hole, has read what is valid now.
+ * (F1) A miss is in the list before its reader looks whether the range is a hole, and until it has been kept. A write
+ *      that is published after that look and leaves the index again passes pc_misses_supersede() first. So a miss that
+ *      is not stale, over a range that is a hole, has read what is valid now.
  * (F2) For the same reason a second reader, who found the hole himself, may take its data if it is not stale by then.
  *
  * Lock: pc_misses.lock, a leaf; not held during a read.
@@ -115,8 +115,8 @@ void pc_misses_leave(struct pc_misses *misses, struct pc_miss *miss, bool owner)
 void pc_misses_supersede(struct pc_misses *misses, uint64_t off, uint64_t len)
 {
 	/*
-	 * A miss that this range matters to was put in the list before the write was published that is now leaving the index:
-	 * whoever got here has seen that write, and with it the count.
+	 * A miss that this range matters to was put in the list before the write was published that is now leaving the
+	 * index: whoever got here has seen that write, and with it the count.
 	 */
 	if (pc_likely(atomic_load_explicit(&misses->count, memory_order_relaxed) == 0))
 		return;

@@ -39,8 +39,8 @@ int pc_miss_new(uint64_t off, uint64_t len, struct pc_miss **ret_miss);
 void pc_miss_delete(struct pc_miss *miss);
 
 /*
- * The caller is about to read `miss` because bytes from `off` on are missing. NULL: it is in the list now, to be ended by
- * pc_misses_leave(). Else another one that has `off` and is done, to be ended in the same way; `miss` is still the
+ * The caller is about to read `miss` because bytes from `off` on are missing. NULL: it is in the list now, to be ended
+ * by pc_misses_leave(). Else another one that has `off` and is done, to be ended in the same way; `miss` is still the
  * caller's.
  */
 struct pc_miss *pc_misses_join(struct pc_misses *misses, struct pc_miss *miss, uint64_t off);

@@ -2,16 +2,16 @@
 /*
  * move.c - before a segment is freed: what of it is worth keeping goes to HOT, what leaves unread is remembered.
  *
- * S3-FIFO on segments (Yang, Qiu, Zhang, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023). FILL
- * and the clean end of WRITE are its small queue, HOT the main one. A block of either that was read since it came there
- * goes to the end of HOT; one of the small queue that was not is remembered by its fingerprint, and goes to HOT at once if
- * it is missed soon.
+ * S3-FIFO on segments (Yang, Qiu, Zhang, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023).
+ * FILL and the clean end of WRITE are its small queue, HOT the main one. A block of either that was read since it came
+ * there goes to the end of HOT; one of the small queue that was not is remembered by its fingerprint, and goes to HOT
+ * at once if it is missed soon.
  *
- * (H1) Only whole blocks, aligned, that the index finds in this key of the victim: a later key of the same segment may have
- *      taken its place.
+ * (H1) Only whole blocks, aligned, that the index finds in this key of the victim: a later key of the same segment may
+ *      have taken its place.
  * (H2) A block is moved only if its whole key matches its checksum; a clean key keeps the one that it has.
- * (H3) The index is asked again under the leaf's lock: a write that came between has won. A copy that a crash leaves twice
- *      is the same twice; replay keeps one.
+ * (H3) The index is asked again under the leaf's lock: a write that came between has won. A copy that a crash leaves
+ *      twice is the same twice; replay keeps one.
  * (H4) Moving ends when somebody waits for space.
  */
 #include "cache.h"

@@ -21,8 +21,8 @@ struct pc_overlay_piece {
 };
 
 /*
- * ranges: in age order, the oldest first. ret_pieces: sorted by offset, without overlap, neighbours of one range joined;
- * allocated, to be freed by the caller. -ENOMEM.
+ * ranges: in age order, the oldest first. ret_pieces: sorted by offset, without overlap, neighbours of one range
+ * joined; allocated, to be freed by the caller. -ENOMEM.
  */
 int pc_overlay(const struct pc_range *ranges, uint32_t count, struct pc_overlay_piece **ret_pieces,
 	       uint32_t *ret_count);

@@ -4,20 +4,22 @@
  *
  *   choose a victim -> move what is worth keeping to HOT -> drop the rest from the index -> generation + 1 -> free
  *
- * Which one: first whichever has no live bytes. Then, as in S3-FIFO, the oldest of the small queue (FILL and the clean end
- * of WRITE) while that has more than a tenth of the clean segments, else the oldest of HOT. With FIFO the oldest of all.
+ * Which one: first whichever has no live bytes. Then, as in S3-FIFO, the oldest of the small queue (FILL and the clean
+ * end of WRITE) while that has more than a tenth of the clean segments, else the oldest of HOT. With FIFO the oldest of
+ * all.
  *
- * (Q1) Of WRITE only segments whose number is below that of dirty_tail's segment, oldest first: all of their bytes are on
- *      the backing, synced, and a missing one in the middle of the chain stays noticeable. Clean segments in any order.
+ * (Q1) Of WRITE only segments whose number is below that of dirty_tail's segment, oldest first: all of their bytes are
+ *      on the backing, synced, and a missing one in the middle of the chain stays noticeable. Clean segments in any
+ *      order.
  * (Q2) No index entry survives its segment: checked each time, by the count of live bytes.
- * (Q3) One victim at a time; its new generation is durable before the segment can be taken, and before the next victim: the
- *      keys of a clean victim are not killed, so a write over them may leave the log only after they are gone.
+ * (Q3) One victim at a time; its new generation is durable before the segment can be taken, and before the next victim:
+ *      the keys of a clean victim are not killed, so a write over them may leave the log only after they are gone.
  * (Q4) Misses under way over a write that leaves the index are made stale before it does (F1).
- * (Q5) Reclaim gains: over time at least an eighth of what it goes through becomes free. When more is carried forward than
- *      that leaves, the next victim's data goes without a second look.
+ * (Q5) Reclaim gains: over time at least an eighth of what it goes through becomes free. When more is carried forward
+ *      than that leaves, the next victim's data goes without a second look.
  *
- * Only this flow, on one thread, moves oldest_seq and takes from the age lists. Lock: pcache.state_lock, never held during
- * the work.
+ * Only this flow, on one thread, moves oldest_seq and takes from the age lists. Lock: pcache.state_lock, never held
+ * during the work.
  */
 #include "cache.h"
 
@@ -197,13 +199,14 @@ static void drop_written(struct pcache *cache, const struct pc_segment *segment,
 /* (Q5) */
 static void carry_forward(struct pcache *cache, const struct victim *victim, const struct pc_lines *lines)
 {
+	const struct pc_segment *segment = pc_segment_at(cache->segments, victim->segment);
 	uint32_t blocks = pc_clean_blocks(cache->segments->segment_bytes);
 	uint64_t allowed = blocks - blocks / CARRY_GAIN;
 
 	if (pc_tunable(cache, PCACHE_TUNABLE_EVICTION) != PCACHE_EVICTION_S3FIFO)
 		return;
 	if (cache->carried_blocks <= CARRY_SEGMENTS * blocks)
-		cache->carried_blocks += pc_move_hot(cache, pc_segment_at(cache->segments, victim->segment), victim->kind, lines);
+		cache->carried_blocks += pc_move_hot(cache, segment, victim->kind, lines);
 	cache->carried_blocks -= pc_min64(cache->carried_blocks, allowed);
 }
 

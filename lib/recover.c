@@ -15,8 +15,8 @@
  * (V5) Open needs no free segment.
  * (V6) The superblock is stored last at create: a file with a valid one is complete.
  * (V7) What is known to be durable in a segment (`durable_below`) stays known. Where only key sets that are going to be
- *      voided say so, a line of its own says it first, durably: the store of a VOID over a key set can be torn, and then
- *      neither says anything.
+ *      voided say so, a line of its own says it first, durably: the store of a VOID over a key set can be torn, and
+ *      then neither says anything.
  * (V8) Every clean key that something newer covers is killed, durably, before open returns, and so is one whose data is
  *      bad; a clean segment whose keys cannot be read gets a new generation. Else they could come back when what covers
  *      them has left the log.

@@ -2,18 +2,18 @@
 /*
  * replay.c - rebuild the index from the key sets on the media, on all processors. Stores nothing.
  *
- * First the clean segments, then those of WRITE. In either threads take whole segments in any order: of two writes for a
- * byte the index keeps the one with the higher position, whichever comes first, and what is clean gives way to both.
+ * First the clean segments, then those of WRITE. In either threads take whole segments in any order: of two writes for
+ * a byte the index keeps the one with the higher position, whichever comes first, and what is clean gives way to both.
  *
  * Torn or corrupt?
  * (E1) In a sealed segment every line up to its count belongs to a valid key set. Anything else is corruption.
- * (E2) In a segment that was not sealed the lines are scanned until they would meet the data. Lines have fixed places, so
- *      a hole left by a slower writer hides nothing behind it.
- * (E3) There, a bad line under the highest `durable_below` of any valid key set, or under dirty_tail or the end of a batch,
- *      is corruption: it was durable once. A bad line above is a write that was never acknowledged.
- * (E4) Data is checked in segments that were not sealed: one bad key above that mark voids its whole key set (a write is
- *      whole or absent); under the mark the data decayed, the key stays, and its readers are told. So it does where the
- *      data cannot be read: that may be an acknowledged write, and the error may pass.
+ * (E2) In a segment that was not sealed the lines are scanned until they would meet the data. Lines have fixed places,
+ *      so a hole left by a slower writer hides nothing behind it.
+ * (E3) There, a bad line under the highest `durable_below` of any valid key set, or under dirty_tail or the end of a
+ *      batch, is corruption: it was durable once. A bad line above is a write that was never acknowledged.
+ * (E4) Data is checked in segments that were not sealed: one bad key above that mark voids its whole key set (a write
+ *      is whole or absent); under the mark the data decayed, the key stays, and its readers are told. So it does where
+ *      the data cannot be read: that may be an acknowledged write, and the error may pass.
  */
 #include "recover.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * replay_clean.c - the keys of one clean segment into the index. Nothing in it can be corrupt: what is not valid is a miss.
+ * replay_clean.c - the keys of one clean segment into the index. Nothing in it can be corrupt: what is not valid is a
+ * miss.
  *
  * In a segment that was not sealed data is checked, too. A key whose data is bad is a loser: it must not come back when
  * it can be read again, since a write over it finds nothing to kill. For the same reason a segment whose keys cannot be

@@ -4,9 +4,9 @@
  *
  *   close the old segment -> take a free one -> its record durable -> the link to it durable -> open it for writers
  *
- * (O1) The next segment gets its first line only after both its record and the link to it are durable: a segment that is
- *      missing in the middle or at the end of the chain is noticed at open. Linked and empty is normal; the one that was
- *      never linked is empty.
+ * (O1) The next segment gets its first line only after both its record and the link to it are durable: a segment that
+ *      is missing in the middle or at the end of the chain is noticed at open. Linked and empty is normal; the one that
+ *      was never linked is empty.
  * (O2) The old segment is closed before anybody waits for a free one: it can be sealed and written back meanwhile.
  * (O3) No lock is held while waiting for space. A wait ends when there is space, or when write-back cannot get on.
  * (O4) On page granularity a segment is synced before its seal: what the seal counts is durable.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sequential.c - a small table of runs, the one seen longest ago gives way. A run goes on where it is expected, or a block
- * before: the block that a reader's last request ended in the middle of.
+ * sequential.c - a small table of runs, the one seen longest ago gives way. A run goes on where it is expected, or a
+ * block before: the block that a reader's last request ended in the middle of.
  *
  * Lock: pc_sequential.lock, a leaf.
  */

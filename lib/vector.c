@@ -6,7 +6,8 @@
  *   writev        as a write of all buffers one behind the other: key sets of up to max_atomic_bytes
  *   write_atomic  extents anywhere on the backing in one key set: all of them or nothing, for one fence
  *
- * A key's data is stored from one buffer. Where a key of writev has its bytes from several, they are put together first.
+ * A key's data is stored from one buffer. Where a key of writev has its bytes from several, they are put together
+ * first.
  */
 #include "cache.h"
 

@@ -5,8 +5,8 @@
  * (D1) dirty_tail moves only after every write of the batch completed and a sync issued after that returned 0.
  * (D2) The end of a batch is durable before its first write to the backing: if it is interrupted, the backing is
  *      consistent again when a batch has gone at least that far.
- * (D3) After any failure the whole batch is written again, not only synced: the kernel may have dropped what it could not
- *      write.
+ * (D3) After any failure the whole batch is written again, not only synced: the kernel may have dropped what it could
+ *      not write.
  * (D4) An error stops the tail, never the data. It is retried for ever, ever more slowly; waiting callers are told.
  * (D5) Only what is durable in the cache goes out: sealed segments, and the open one up to a quiet line; on page
  *      granularity after a sync of the media.
@@ -47,6 +47,7 @@ static bool usable_lines(const struct pcache *cache, uint64_t seq, bool is_newes
 /* The end of the next batch; equal to `from` when nothing can go out now. */
 static struct pc_pos choose_end(const struct pcache *cache, struct pc_pos from, struct pc_pos at_least)
 {
+	uint64_t batch_bytes = pc_tunable(cache, PCACHE_TUNABLE_BATCH_BYTES);
 	uint64_t newest = pc_cache_head(cache).seq;
 	struct pc_pos end = from;
 	uint32_t lines;
@@ -57,7 +58,7 @@ static struct pc_pos choose_end(const struct pcache *cache, struct pc_pos from, 
 			break;
 		}
 		end = (struct pc_pos){ .seq = end.seq + 1 }; /* it is open, so the link to it is durable (D6) */
-		if (pc_cache_log_bytes(cache, from, end) >= pc_tunable(cache, PCACHE_TUNABLE_BATCH_BYTES) && pc_pos_cmp(end, at_least) >= 0)
+		if (pc_cache_log_bytes(cache, from, end) >= batch_bytes && pc_pos_cmp(end, at_least) >= 0)
 			break;
 	}
 	return end;

@@ -120,10 +120,10 @@ static int open_cache(struct flow *flow)
 	const struct pc_config config = {
 		.create = true,
 		.segment_bytes = SEGMENT_BYTES,
-		.gc_percent = 60,
-		.batch_bytes = 9000,
+		.tunables[PCACHE_TUNABLE_GC_PERCENT] = 60,
+		.tunables[PCACHE_TUNABLE_BATCH_BYTES] = 9000,
+		.tunables[PCACHE_TUNABLE_READ_VERIFY] = PCACHE_VERIFY_FIRST,
 		.queue_depth = 4,
-		.verify = PCACHE_VERIFY_FIRST,
 		.replay_threads = 1,
 	};
 
