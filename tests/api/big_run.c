@@ -7,7 +7,8 @@
  */
 #include "random_run.h"
 
-#include <getopt.h>
+#include "options.h"
+
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -30,15 +31,6 @@ static const char usage[] =
 	"  --seed N          (default 1)\n"
 	"  --keep            leave the files\n";
 
-static const struct option options[] = {
-	{ "volume", required_argument, NULL, 'v' },  { "cache", required_argument, NULL, 'c' },
-	{ "segment", required_argument, NULL, 'g' }, { "block", required_argument, NULL, 'b' },
-	{ "written", required_argument, NULL, 'w' }, { "dirty", required_argument, NULL, 'd' },
-	{ "syncs", required_argument, NULL, 'y' },   { "seed", required_argument, NULL, 's' },
-	{ "keep", no_argument, NULL, 'k' },          { "help", no_argument, NULL, 'h' },
-	{ NULL, 0, NULL, 0 },
-};
-
 struct settings {
 	struct random_run run;
 	uint64_t written_bytes;
@@ -46,46 +38,33 @@ struct settings {
 	bool keep;
 };
 
-static uint64_t number(const char *text)
-{
-	char *end;
-	uint64_t value = strtoull(text, &end, 0);
-
-	if (end == text || *end != '\0') {
-		fprintf(stderr, "not a number: %s\n", text);
-		exit(2);
-	}
-	return value;
-}
-
-static void take_option(struct settings *settings, int option)
-{
-	switch (option) {
-	case 'v': settings->run.volume_bytes = number(optarg) * MIB; break;
-	case 'c': settings->run.cache_bytes = number(optarg) * MIB; break;
-	case 'g': settings->run.segment_bytes = number(optarg) * 1024; break;
-	case 'b': settings->run.write_bytes = number(optarg); break;
-	case 'w': settings->written_bytes = number(optarg) * MIB; break;
-	case 'd': settings->run.dirty_bytes = number(optarg) * MIB; break;
-	case 'y': settings->writes_per_sync = number(optarg); break;
-	case 's': settings->run.seed = number(optarg); break;
-	case 'k': settings->keep = true; break;
-	case 'h': fputs(usage, stdout); exit(0);
-	default: fputs(usage, stderr); exit(2);
-	}
-}
-
 static struct settings take_arguments(int argc, char **argv)
 {
 	struct settings settings = {
 		.run = { .volume_bytes = 1024 * MIB, .cache_bytes = 256 * MIB, .write_bytes = 4096, .seed = 1 },
 		.writes_per_sync = 1000,
 	};
-	int option;
+	bool help = false;
+	const struct test_option options[] = {
+		{ "volume", .number = &settings.run.volume_bytes, .unit = MIB },
+		{ "cache", .number = &settings.run.cache_bytes, .unit = MIB },
+		{ "segment", .number = &settings.run.segment_bytes, .unit = 1024 },
+		{ "block", .number = &settings.run.write_bytes },
+		{ "written", .number = &settings.written_bytes, .unit = MIB },
+		{ "dirty", .number = &settings.run.dirty_bytes, .unit = MIB },
+		{ "syncs", .number = &settings.writes_per_sync },
+		{ "seed", .number = &settings.run.seed },
+		{ "keep", .flag = &settings.keep },
+		{ "help", .flag = &help },
+		{ .name = NULL },
+	};
+	bool good = test_options(argc, argv, options, NULL);
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
-		take_option(&settings, option);
-	if (argc - optind != 2 || settings.run.write_bytes == 0 ||
+	if (good && help) {
+		fputs(usage, stdout);
+		exit(0);
+	}
+	if (!good || argc - optind != 2 || settings.run.write_bytes == 0 ||
 	    settings.run.volume_bytes % settings.run.write_bytes != 0) {
 		fputs(usage, stderr);
 		exit(2);

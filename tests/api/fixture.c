@@ -7,6 +7,7 @@
  */
 #include "fixture.h"
 
+#include "options.h"
 #include "unit/runner.h"
 
 #include <errno.h>
@@ -37,11 +38,7 @@ void verdict_fail(struct verdict *verdict, const char *format, ...)
 
 unsigned scaled(unsigned count)
 {
-	const char *scale = getenv("PC_TEST_SCALE");
-	unsigned long percent = scale == NULL ? 100 : strtoul(scale, NULL, 10);
-	unsigned long result = count * percent / 100;
-
-	return result == 0 ? 1 : (unsigned)result;
+	return (unsigned)test_scaled(count);
 }
 
 bool media_is_slow(void)

@@ -4,8 +4,8 @@
  */
 #include "clock.h"
 #include "explorer.h"
+#include "options.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <signal.h>
@@ -47,8 +47,10 @@ static const char usage[] =
 
 /* ---- arguments ---- */
 
-static bool parse_mode(const char *text, struct arguments *arguments)
+static bool take_mode(const char *text, void *arg)
 {
+	struct arguments *arguments = arg;
+
 	if (strcmp(text, "all") == 0)
 		return true;
 	for (unsigned mode = 0; mode < CRASH_MODES; mode++) {
@@ -60,8 +62,9 @@ static bool parse_mode(const char *text, struct arguments *arguments)
 	return false;
 }
 
-static bool parse_replay(const char *text, struct arguments *arguments)
+static bool take_replay(const char *text, void *arg)
 {
+	struct arguments *arguments = arg;
 	struct explorer_id id;
 
 	if (!explorer_parse_id(text, &id))
@@ -77,62 +80,19 @@ static bool parse_replay(const char *text, struct arguments *arguments)
 	return true;
 }
 
-static bool take_option(int option, struct arguments *arguments)
-{
-	switch (option) {
-	case 's':
-		arguments->seconds = atof(optarg);
-		return true;
-	case 'n':
-		arguments->first_seed = strtoull(optarg, NULL, 10);
-		return true;
-	case 'c':
-		arguments->seeds = strtoull(optarg, NULL, 10);
-		return true;
-	case 'u':
-		arguments->unique = strtoull(optarg, NULL, 10);
-		return true;
-	case 'p':
-		arguments->options.states_per_point = (unsigned)strtoul(optarg, NULL, 10);
-		return true;
-	case 'j':
-		arguments->jobs = (unsigned)strtoul(optarg, NULL, 10);
-		return arguments->jobs > 0 && arguments->jobs <= JOBS_MAX;
-	case 'm':
-		return parse_mode(optarg, arguments);
-	case 'r':
-		return parse_replay(optarg, arguments);
-	case 't':
-		arguments->tap = true;
-		return true;
-	default:
-		return false;
-	}
-}
-
 static bool parse(int argc, char **argv, struct arguments *arguments)
 {
-	static const struct option options[] = {
-		{ "seconds", required_argument, NULL, 's' }, { "seed", required_argument, NULL, 'n' },
-		{ "seeds", required_argument, NULL, 'c' },   { "states", required_argument, NULL, 'p' },
-		{ "unique", required_argument, NULL, 'u' },  { "mode", required_argument, NULL, 'm' },
-		{ "jobs", required_argument, NULL, 'j' },    { "replay", required_argument, NULL, 'r' },
-		{ "tap", no_argument, NULL, 't' },           { NULL, 0, NULL, 0 },
+	const struct test_option options[] = {
+		{ "seconds", .seconds = &arguments->seconds }, { "seed", .number = &arguments->first_seed },
+		{ "seeds", .number = &arguments->seeds },      { "unique", .number = &arguments->unique },
+		{ "states", .small = &arguments->options.states_per_point },
+		{ "mode", .take = take_mode },                 { "jobs", .small = &arguments->jobs },
+		{ "replay", .take = take_replay },             { "tap", .flag = &arguments->tap },
+		{ .name = NULL },
 	};
-	int option;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
-		if (!take_option(option, arguments))
-			return false;
-	return optind == argc;
-}
-
-/* The scale of the test suite, in percent. */
-static double scale(void)
-{
-	const char *percent = getenv("PC_TEST_SCALE");
-
-	return percent == NULL ? 1.0 : atof(percent) / 100.0;
+	return test_options(argc, argv, options, arguments) && optind == argc && arguments->jobs > 0 &&
+	       arguments->jobs <= JOBS_MAX;
 }
 
 /* ---- signals ---- */
@@ -297,7 +257,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (arguments.tap && arguments.seeds > 1)
-		arguments.seeds = 1 + (uint64_t)((double)(arguments.seeds - 1) * scale());
+		arguments.seeds = test_scaled(arguments.seeds);
 	/* Caches come and go by the thousand: keep their memory. */
 	mallopt(M_MMAP_THRESHOLD, 1 << 30);
 	mallopt(M_TRIM_THRESHOLD, 1 << 30);

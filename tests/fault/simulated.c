@@ -4,8 +4,8 @@
  * operation failing in its turn, once or for ever after, also during recovery.
  *
  * The workload: create, write until segments rotate and are reclaimed, flush, drain; the process is killed; recover,
- * read all, write, drain; the power is cut in the middle of a write, which is torn; recover, read, close. After the fault
- * is gone the power is cut, and the cache opened on healthy parts:
+ * read all, write, drain; the power is cut in the middle of a write, which is torn; recover, read, close. After the
+ * fault is gone the power is cut, and the cache opened on healthy parts:
  *
  * (L1) Each call returns a negative errno that fits the fault, or succeeds. It never hangs: there are no threads, and
  *      what it does is bounded.

@@ -2,9 +2,9 @@
 /*
  * stall.c - a backing that does not answer for a while, with all threads at work.
  *
- * Goal: while it stalls nobody waits who need not: writers go on while there is space, what is cached is read, flush and
- * stats return, a full cache gives -EAGAIN to those who do not want to wait. Those who wait get on after it, and nothing
- * is lost. It may stall where requests are taken, where they complete, or in its sync.
+ * Goal: while it stalls nobody waits who need not: writers go on while there is space, what is cached is read, flush
+ * and stats return, a full cache gives -EAGAIN to those who do not want to wait. Those who wait get on after it, and
+ * nothing is lost. It may stall where requests are taken, where they complete, or in its sync.
  *
  * Method: the public interface on real files. The library's system calls for the backing are wrapped (--wrap); one of
  * them stops at a gate until the test opens it. That others wait is seen in the cache's own counts, never by time. With

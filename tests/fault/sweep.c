@@ -4,10 +4,11 @@
  */
 #include "sweep.h"
 
+#include "options.h"
+
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,10 +26,9 @@ void sweep_fail(struct sweep *sweep, const char *what, int64_t value)
 /* Every nth point, where the scale of the test suite (percent) is below 100. */
 static uint64_t thinned(void)
 {
-	const char *scale = getenv("PC_TEST_SCALE");
-	unsigned long percent = scale == NULL ? 100 : strtoul(scale, NULL, 10);
+	double scale = test_scale();
 
-	return percent == 0 || percent >= 100 ? 1 : 100 / percent;
+	return scale <= 0.0 || scale >= 1.0 ? 1 : (uint64_t)(1.0 / scale);
 }
 
 /* ---- what hangs ---- */

@@ -9,9 +9,10 @@
  */
 #include "fuzz.h"
 
+#include "options.h"
+
 #include <dirent.h>
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,36 +110,22 @@ static void try_random(uint64_t seed)
 	try_input(&input);
 }
 
-static uint64_t scaled(uint64_t count)
-{
-	const char *percent = getenv("PC_TEST_SCALE");
-
-	return percent == NULL ? count : count * strtoull(percent, NULL, 10) / 100 + 1;
-}
-
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "tap", no_argument, NULL, 't' },
-		{ "random", required_argument, NULL, 'r' },
-		{ "seed", required_argument, NULL, 's' },
-		{ NULL, 0, NULL, 0 },
-	};
 	uint64_t random_count = 0;
 	uint64_t seed = 1;
 	bool tap = false;
-	int option;
+	const struct test_option options[] = {
+		{ "tap", .flag = &tap },
+		{ "random", .number = &random_count },
+		{ "seed", .number = &seed },
+		{ .name = NULL },
+	};
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 'r')
-			random_count = scaled(strtoull(optarg, NULL, 10));
-		else if (option == 's')
-			seed = strtoull(optarg, NULL, 10);
-		else if (option == 't')
-			tap = true;
-		else
-			return 2;
-	}
+	if (!test_options(argc, argv, options, NULL))
+		return 2;
+	if (random_count > 0)
+		random_count = test_scaled(random_count);
 	for (int i = optind; i < argc; i++)
 		if (!add_path(argv[i]))
 			return 2;

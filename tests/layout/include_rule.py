@@ -41,10 +41,12 @@ RESERVED = [
     ("isa-l/", re.compile(r"crc32c\.c")),
 ]
 
-# Who uses the public header only, and which file needs more: the runner of Check; the format, to forge records.
+# Who uses the public header only, and which file needs more: the runner of Check and the options of tests; the format,
+# to forge records.
 PUBLIC_USERS = ["examples", "bench", "tools", "tests/api"]
 PUBLIC_USERS_MORE = {
-    "tests/api/fixture.c": {"unit/runner.h"},
+    "tests/api/fixture.c": {"options.h", "unit/runner.h"},
+    "tests/api/big_run.c": {"options.h"},
     "tests/api/test_damage.c": {"crc32c.h", "format.h"},
 }
 

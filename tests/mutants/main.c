@@ -11,9 +11,9 @@
 #include "clock.h"
 #include "crash/explorer.h"
 #include "mutants.h"
+#include "options.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -304,15 +304,6 @@ static struct totals run_all(const struct arguments *arguments, struct job *jobs
 	return totals;
 }
 
-/* The scale of the test suite, in percent. A mutant gets all its seeds whatever it is. */
-static void apply_scale(struct arguments *arguments)
-{
-	const char *percent = getenv("PC_TEST_SCALE");
-
-	if (percent != NULL)
-		arguments->states = 1 + (uint64_t)((double)arguments->states * atof(percent) / 100.0);
-}
-
 static unsigned choose_jobs(const struct arguments *arguments, struct job *jobs)
 {
 	struct explorer_counts *counts = mmap(NULL, mutant_count * sizeof(*counts), PROT_READ | PROT_WRITE,
@@ -335,46 +326,16 @@ static unsigned choose_jobs(const struct arguments *arguments, struct job *jobs)
 
 static bool parse(int argc, char **argv, struct arguments *arguments)
 {
-	static const struct option options[] = {
-		{ "mutant", required_argument, NULL, 'm' },  { "seeds", required_argument, NULL, 'c' },
-		{ "states", required_argument, NULL, 'p' },  { "seconds", required_argument, NULL, 's' },
-		{ "seed", required_argument, NULL, 'n' },    { "jobs", required_argument, NULL, 'j' },
-		{ "list", no_argument, NULL, 'l' },          { "tap", no_argument, NULL, 't' },
-		{ NULL, 0, NULL, 0 },
+	const struct test_option options[] = {
+		{ "mutant", .text = &arguments->only },        { "seeds", .number = &arguments->seeds },
+		{ "states", .number = &arguments->states },    { "seconds", .seconds = &arguments->seconds },
+		{ "seed", .number = &arguments->first_seed },  { "jobs", .small = &arguments->jobs },
+		{ "list", .flag = &arguments->list },          { "tap", .flag = &arguments->tap },
+		{ .name = NULL },
 	};
-	int option;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (option) {
-		case 'm':
-			arguments->only = optarg;
-			break;
-		case 'c':
-			arguments->seeds = strtoull(optarg, NULL, 10);
-			break;
-		case 'p':
-			arguments->states = strtoull(optarg, NULL, 10);
-			break;
-		case 's':
-			arguments->seconds = atof(optarg);
-			break;
-		case 'n':
-			arguments->first_seed = strtoull(optarg, NULL, 10);
-			break;
-		case 'j':
-			arguments->jobs = (unsigned)strtoul(optarg, NULL, 10);
-			break;
-		case 'l':
-			arguments->list = true;
-			break;
-		case 't':
-			arguments->tap = true;
-			break;
-		default:
-			return false;
-		}
-	}
-	return optind == argc && arguments->jobs >= 1 && arguments->jobs <= JOBS_MAX;
+	return test_options(argc, argv, options, NULL) && optind == argc && arguments->jobs >= 1 &&
+	       arguments->jobs <= JOBS_MAX;
 }
 
 static int list(void)
@@ -404,7 +365,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (arguments.tap) {
-		apply_scale(&arguments);
+		arguments.states = test_scaled(arguments.states); /* a mutant gets all its seeds */
 		printf("1..%u\n", chosen);
 	}
 	totals = run_all(&arguments, jobs);

@@ -10,11 +10,11 @@
  * What the media is taken for is up to PMEM2_FORCE_GRANULARITY, as for all tests through the shared library.
  */
 #include "clock.h"
+#include "options.h"
 #include "soak.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,51 +46,18 @@ static const char usage[] =
 	"  --cache-size KIB  (default: 640, 1024 or 2048, by the seed)\n"
 	"The files are left when something was lost.\n";
 
-static const struct option options[] = {
-	{ "seconds", required_argument, NULL, 's' }, { "kills", required_argument, NULL, 'k' },
-	{ "seed", required_argument, NULL, 'n' },    { "cache", required_argument, NULL, 'c' },
-	{ "backing", required_argument, NULL, 'b' }, { "overwrite", no_argument, NULL, 'o' },
-	{ "volume", required_argument, NULL, 'v' },  { "cache-size", required_argument, NULL, 'z' },
-	{ "tap", no_argument, NULL, 't' },           { NULL, 0, NULL, 0 },
-};
-
 static bool parse(int argc, char **argv, struct arguments *arguments)
 {
-	int option;
+	const struct test_option options[] = {
+		{ "seconds", .seconds = &arguments->seconds },  { "kills", .number = &arguments->kills },
+		{ "seed", .number = &arguments->seed },         { "cache", .text = &arguments->cache },
+		{ "backing", .text = &arguments->backing },     { "overwrite", .flag = &arguments->overwrite },
+		{ "volume", .number = &arguments->volume_kib }, { "cache-size", .number = &arguments->cache_kib },
+		{ "tap", .flag = &arguments->tap },             { .name = NULL },
+	};
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (option) {
-		case 's':
-			arguments->seconds = atof(optarg);
-			break;
-		case 'k':
-			arguments->kills = strtoull(optarg, NULL, 10);
-			break;
-		case 'n':
-			arguments->seed = strtoull(optarg, NULL, 10);
-			break;
-		case 'c':
-			arguments->cache = optarg;
-			break;
-		case 'b':
-			arguments->backing = optarg;
-			break;
-		case 'o':
-			arguments->overwrite = true;
-			break;
-		case 'v':
-			arguments->volume_kib = strtoull(optarg, NULL, 10);
-			break;
-		case 'z':
-			arguments->cache_kib = strtoull(optarg, NULL, 10);
-			break;
-		case 't':
-			arguments->tap = true;
-			break;
-		default:
-			return false;
-		}
-	}
+	if (!test_options(argc, argv, options, NULL))
+		return false;
 	if (arguments->seconds <= 0 && arguments->kills == 0)
 		arguments->seconds = 10;
 	return optind == argc && arguments->volume_kib >= 1024;

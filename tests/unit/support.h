@@ -9,6 +9,7 @@
 #define PC_SUPPORT_H
 
 #include "api/random.h"
+#include "options.h"
 #include "runner.h"
 
 #include <pthread.h>
@@ -24,11 +25,7 @@
 
 static inline unsigned scaled(unsigned count)
 {
-	const char *scale = getenv("PC_TEST_SCALE");
-	unsigned long percent = scale == NULL ? 100 : strtoul(scale, NULL, 10);
-	unsigned long rounds = count * percent / 100;
-
-	return rounds < 1 ? 1 : (unsigned)rounds;
+	return (unsigned)test_scaled(count);
 }
 
 static inline struct test_random random_of(uint64_t seed)

@@ -228,6 +228,24 @@ START_TEST(data_or_key_that_cannot_be_read_is_read_from_the_backing)
 }
 END_TEST
 
+/* What writes have left of a block in several places is one key: all of it goes. */
+START_TEST(bad_remains_are_dropped_together)
+{
+	set_up_clean(granularities[_i]);
+	check_blocks(0, 2);
+	end_and_reopen(CLOSED);
+	sim_media_flip(sim, data_off_of(1) + 5, 1);
+	write_range(off_of(1) + 1000, 10);
+	write_range(off_of(1) + 2000, 10);
+	check_range(off_of(1) + 3000, 100);
+	ck_assert_uint_eq(counted(PC_COUNT_CLEAN_ERRORS), 1);
+	check_blocks(1, 1);
+	ck_assert_uint_eq(counted(PC_COUNT_CLEAN_ERRORS), 1);
+	check_cached(0);
+	check_reads();
+}
+END_TEST
+
 START_TEST(bad_data_with_nowait_is_a_miss)
 {
 	uint8_t data[PCM_BLOCK];
@@ -255,6 +273,8 @@ START_TEST(bad_data_in_a_readonly_cache_is_read_from_the_backing)
 	sim_media_flip(sim, data_off_of(1), 1);
 	memcpy(before, sim_media_view(sim), sizeof(before));
 	CHECK_READS_FROM_BACKING(1, check_blocks(1, 1));
+	ck_assert_uint_eq(counted(PC_COUNT_CLEAN_ERRORS), 1);
+	ck_assert_uint_eq(counted(PC_COUNT_KILLS), 0);
 	check_cached(0);
 	ck_assert_mem_eq(before, sim_media_view(sim), sizeof(before));
 }
@@ -412,6 +432,7 @@ static Suite *make_suite(void)
 	tcase_add_loop_test(tests, of_two_copies_one_is_killed_by_open, 0, GRANULARITIES);
 	tcase_add_loop_test(tests, bad_data_is_read_from_the_backing_and_killed, 0, GRANULARITIES);
 	tcase_add_loop_test(tests, data_or_key_that_cannot_be_read_is_read_from_the_backing, 0, GRANULARITIES);
+	tcase_add_loop_test(tests, bad_remains_are_dropped_together, 0, GRANULARITIES);
 	tcase_add_loop_test(tests, bad_data_with_nowait_is_a_miss, 0, GRANULARITIES);
 	tcase_add_loop_test(tests, bad_data_in_a_readonly_cache_is_read_from_the_backing, 0, GRANULARITIES);
 	tcase_add_loop_test(tests, bad_data_in_an_unsealed_segment_is_killed_by_open, 0, GRANULARITIES);
