@@ -46,12 +46,14 @@ static int init_stream(struct pcache *cache, enum pc_stream_kind kind)
 int pc_clean_init(struct pcache *cache)
 {
 	uint64_t blocks = (uint64_t)cache->segments->count * pc_clean_blocks(cache->segments->segment_bytes);
+	/* As many as HOT may have at most: what reclaim leaves in use, without the small queue's tenth. */
+	uint64_t hot_blocks = blocks * pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT) / 100 * 9 / 10;
 	int ret = init_stream(cache, PC_STREAM_FILL);
 
 	if (ret == 0)
 		ret = init_stream(cache, PC_STREAM_HOT);
 	if (ret == 0)
-		ret = pc_ghost_new(blocks, &cache->evicted);
+		ret = pc_ghost_new(hot_blocks, &cache->evicted);
 	if (ret == 0)
 		ret = pc_ghost_new(blocks, &cache->touched);
 	return ret;

@@ -428,8 +428,8 @@ unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, str
 		} else {
 			to = (uint32_t)pc_min64(end, extent_end(extent));
 			ret_pieces[count] = piece_of(index, extent, leaf_off, from, to);
-			if (!extent->accessed) /* no store where it is set: readers would pass the cache line around */
-				extent->accessed = 1;
+			if (extent->hits < PC_HITS_MAX) /* no more stores: readers would pass the cache line around */
+				extent->hits = (extent->hits + 1u) & PC_HITS_MAX;
 			i++;
 		}
 		from = to;

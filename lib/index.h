@@ -14,6 +14,8 @@
 #define PC_LEAF_BYTES     (256u << 10) /* of the backing, per leaf */
 #define PC_INDEX_KEY_MAX  (64u << 10)  /* a mapping never crosses a multiple of this */
 
+#define PC_HITS_MAX       3u           /* more look-ups of a mapping are not counted */
+
 /* Some bytes of the backing and the place in the cache that holds them. */
 struct pc_mapping {
 	uint64_t off; /* on the backing */
@@ -21,6 +23,7 @@ struct pc_mapping {
 	uint32_t segment;
 	uint32_t data_off; /* in the segment, of the first byte */
 	uint32_t slot;     /* of the key, in the segment */
+	uint8_t hits;      /* look-ups since it was entered, up to PC_HITS_MAX */
 	bool verified;     /* the data has matched its CRC since open, or was written since */
 };
 
@@ -97,12 +100,9 @@ void pc_index_claim_release(struct pc_index *index, struct pc_index_claim *claim
 /* How many bytes from off on are not cached, at most `len` and at most to the end of off's leaf. A hint: not locked after. */
 uint64_t pc_index_hole_bytes(struct pc_index *index, uint64_t off, uint64_t len);
 
-/*
- * True: the index finds all of [off, off + len) in one place in `segment`; where, and whether it was looked up since it
- * was entered.
- */
+/* True: the index finds all of [off, off + len) in one place in `segment`; where. */
 bool pc_index_find_in(struct pc_index *index, uint32_t segment, uint64_t off, uint32_t len,
-		      struct pc_mapping *ret_mapping, bool *ret_accessed);
+		      struct pc_mapping *ret_mapping);
 
 /*
  * Look up from off on: up to `max` pieces, without a gap, ordered, covering at most len bytes and at most to the end of

@@ -39,7 +39,7 @@ static struct pc_extent *extent_around(struct pc_leaf *leaf, uint32_t from, uint
 }
 
 bool pc_index_find_in(struct pc_index *index, uint32_t segment, uint64_t off, uint32_t len,
-		      struct pc_mapping *ret_mapping, bool *ret_accessed)
+		      struct pc_mapping *ret_mapping)
 {
 	uint64_t number = off / PC_LEAF_BYTES;
 	uint32_t from = (uint32_t)(off % PC_LEAF_BYTES);
@@ -55,7 +55,6 @@ bool pc_index_find_in(struct pc_index *index, uint32_t segment, uint64_t off, ui
 		ret_mapping->data_off += from - extent->off;
 		ret_mapping->off = off;
 		ret_mapping->len = len;
-		*ret_accessed = extent->accessed;
 	}
 	pc_lock_release(&bucket->lock);
 	return found;

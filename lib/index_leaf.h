@@ -15,8 +15,8 @@ struct pc_extent {
 	uint64_t len_minus_1 : 16;
 	uint64_t slot : 21; /* of the key, in its segment */
 	uint64_t verified : 1;
-	uint64_t accessed : 1;
-	uint64_t : 7;
+	uint64_t hits : 2;
+	uint64_t : 6;
 	uint64_t data_off : 26; /* in the segment */
 	uint64_t segment : 22;
 	uint64_t : 16;
@@ -143,6 +143,7 @@ static inline struct pc_extent extent_of(const struct pc_mapping *mapping)
 		.len_minus_1 = mapping->len - 1,
 		.slot = mapping->slot,
 		.verified = mapping->verified,
+		.hits = mapping->hits & PC_HITS_MAX,
 		.data_off = mapping->data_off,
 		.segment = mapping->segment,
 	};
@@ -157,6 +158,7 @@ static inline struct pc_mapping mapping_of(const struct pc_extent *extent, uint6
 		.data_off = (uint32_t)extent->data_off,
 		.slot = (uint32_t)extent->slot,
 		.verified = extent->verified,
+		.hits = extent->hits,
 	};
 }
 

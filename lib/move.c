@@ -4,8 +4,8 @@
  *
  * S3-FIFO on segments (Yang, Qiu, Zhang, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023).
  * FILL and the clean end of WRITE are its small queue, HOT the main one. A block of either that was read since it came
- * there goes to the end of HOT; one of the small queue that was not is remembered by its fingerprint, and goes to HOT
- * at once if it is missed soon.
+ * there goes to the end of HOT; each round in HOT wears off one of the hits that it is known for. One of the small
+ * queue that was not read is remembered by its fingerprint, and goes to HOT at once if it is missed soon.
  *
  * (H1) Only whole blocks, aligned, that the index finds in this key of the victim: a later key of the same segment may
  *      have taken its place.
@@ -51,12 +51,11 @@ static void choose_blocks(struct move *move, const struct pc_key *key, uint32_t 
 	move->block_count = 0;
 	for (uint64_t off = pc_align_up(key->off, PCM_BLOCK); off + PCM_BLOCK <= end; off += PCM_BLOCK) {
 		struct pc_mapping *block = &move->blocks[move->block_count];
-		bool accessed;
 
-		if (!pc_index_find_in(move->cache->index, move->victim->id, off, PCM_BLOCK, block, &accessed) ||
+		if (!pc_index_find_in(move->cache->index, move->victim->id, off, PCM_BLOCK, block) ||
 		    block->slot != slot)
 			continue;
-		if (accessed)
+		if (block->hits > 0)
 			move->block_count++;
 		else if (!move->is_main)
 			pc_ghost_add(move->cache->evicted, off / PCM_BLOCK);
@@ -83,6 +82,7 @@ static int move_block(struct move *move, const struct pc_clean_room *room, uint3
 	if (ret < 0)
 		return ret;
 	ret = pc_clean_store_key(move->cache, room, i, from->off, crc, &to);
+	to.hits = move->is_main ? (uint8_t)(from->hits - 1) : 0;
 	if (ret < 0) {
 		pc_index_claim_release(index, &claim);
 		return ret;

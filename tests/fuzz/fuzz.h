@@ -12,7 +12,7 @@
 
 #include "cache.h"
 
-#define FUZZ_SEGMENT_BYTES PCM_SEGMENT_TEST_MIN
+#define FUZZ_SEGMENT_BYTES (2 * PCM_SEGMENT_TEST_MIN) /* five blocks of clean data */
 #define FUZZ_SEGMENTS      PCM_SEGMENTS_MIN
 #define FUZZ_MEDIA_BYTES   (PCM_HEADER_BYTES + FUZZ_SEGMENTS * FUZZ_SEGMENT_BYTES)
 #define FUZZ_VOLUME_BYTES  (96u * 1024 + 100)
@@ -78,6 +78,7 @@ __attribute__((noreturn)) void fuzz_fail(const char *what, int64_t value);
 /* ---- base.c, patch.c ---- */
 
 const uint8_t *fuzz_base(unsigned base); /* FUZZ_MEDIA_BYTES; made at the first call */
+const uint8_t *fuzz_base_volume(unsigned base); /* FUZZ_VOLUME_BYTES, of the same moment */
 
 void fuzz_patch(uint8_t *image, const struct fuzz_patch *patches, size_t count);
 void fuzz_repair(uint8_t *image, const struct fuzz_patch *patches, size_t count, bool data_too);

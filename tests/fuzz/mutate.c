@@ -83,8 +83,8 @@ static uint64_t choose_value(struct input *input)
 {
 	static const uint64_t edges[] = {
 		0, 1, 2, 3, 7, 8, 32, 63, 64, 127, 128, 129, 1023, 1024, 1025, 4096, 8191, 8192, 8256, 16320, 16383, 16384,
-		32768, 65535, 65536, 65537, FUZZ_VOLUME_BYTES - 1, FUZZ_VOLUME_BYTES, FUZZ_VOLUME_BYTES + 1, 131072,
-		FUZZ_MEDIA_BYTES, 1u << 26, INT32_MAX, UINT32_MAX - 63, UINT32_MAX, INT64_MAX, UINT64_MAX - 1, UINT64_MAX,
+		24576, 32704, 32767, 32768, 65535, 65536, 65537, FUZZ_VOLUME_BYTES - 1, FUZZ_VOLUME_BYTES, FUZZ_VOLUME_BYTES + 1, 131072,
+		FUZZ_MEDIA_BYTES, 1u << 26, INT32_MAX, UINT32_MAX - 63, UINT32_MAX, INT64_MAX, UINT64_MAX - 1, UINT64_MAX, PCM_KILLED,
 	};
 
 	switch (below(input, 4)) {
@@ -120,6 +120,20 @@ static struct fuzz_patch make_patch(struct input *input)
 		.action = action,
 		.value = pc_le64(value),
 	};
+}
+
+/* The one value that this field may have besides zero. */
+static void add_kill(struct input *input)
+{
+	struct fuzz_patch patch = make_patch(input);
+
+	patch.place = PLACE_LINE;
+	patch.action = ACTION_SET;
+	patch.off = offsetof(struct pcm_kset, order);
+	patch.len = 3;
+	patch.index = pc_le16((uint16_t)below(input, 5));
+	patch.value = pc_le64(below(input, 4) == 0 ? 0 : PCM_KILLED);
+	input->patches[input->count++] = patch;
 }
 
 /* Both lengths of a key: one alone makes no sense, and is refused for that. */
@@ -177,10 +191,12 @@ static void change_patch(struct input *input, struct fuzz_patch *patch)
 
 static void change(struct input *input)
 {
-	uint64_t dice = below(input, 10);
+	uint64_t dice = below(input, 11);
 
 	if (dice < 2) {
 		change_head(input);
+	} else if (dice == 10 && input->count < input->room) {
+		add_kill(input);
 	} else if (dice < 3 && input->count + 2 <= input->room) {
 		add_lengths(input);
 	} else if (dice < 6 && input->count < input->room) {

@@ -107,9 +107,8 @@ static inline enum pc_stream_kind stream_unseen(uint64_t block)
 {
 	for (uint32_t id = 0; id < SEGMENTS; id++) {
 		struct pc_mapping mapping;
-		bool accessed;
 
-		if (pc_index_find_in(cache->index, id, off_of(block), PCM_BLOCK, &mapping, &accessed))
+		if (pc_index_find_in(cache->index, id, off_of(block), PCM_BLOCK, &mapping))
 			return pc_segment_at(cache->segments, id)->stream;
 	}
 	return PC_STREAM_NONE;

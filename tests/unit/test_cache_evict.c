@@ -10,10 +10,9 @@
 static uint32_t segment_of(uint64_t block)
 {
 	struct pc_mapping mapping;
-	bool accessed;
 
 	for (uint32_t id = 0; id < SEGMENTS; id++)
-		if (pc_index_find_in(cache->index, id, off_of(block), PCM_BLOCK, &mapping, &accessed))
+		if (pc_index_find_in(cache->index, id, off_of(block), PCM_BLOCK, &mapping))
 			return id;
 	ck_abort_msg("block %ju is nowhere", (uintmax_t)block);
 }

@@ -91,7 +91,11 @@ static int write_key(uint32_t slot, uint64_t off, uint32_t len)
 
 static bool is_found(uint32_t segment, uint64_t off, uint32_t len, struct pc_mapping *ret_mapping, bool *ret_accessed)
 {
-	return pc_index_find_in(subject, segment, BASE + off, len, ret_mapping, ret_accessed);
+	bool found = pc_index_find_in(subject, segment, BASE + off, len, ret_mapping);
+
+	if (found)
+		*ret_accessed = ret_mapping->hits > 0;
+	return found;
 }
 
 static bool finds(uint32_t segment, uint64_t off, uint32_t len)
