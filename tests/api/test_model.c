@@ -4,7 +4,8 @@
  *
  * Goal: whatever the order of writes, reads, flushes, drains and reopens, the cache reads as the array does, and so
  * does the backing after the last drain. Method: a volume of 16 MiB behind a cache of 1 to 4 MiB, so that write-back
- * and reclaim run all the time; lengths from 1 byte to 4 MiB at every alignment, more in some places than in others.
+ * and reclaim run all the time, misses are kept, killed and carried forward, which is counted; lengths from 1 byte to
+ * 4 MiB at every alignment, more in some places than in others.
  * A failure names its seed; PC_TEST_SEED replays it.
  */
 #include "random_run.h"
@@ -21,7 +22,26 @@ struct walk {
 	struct fixture *fx;
 	struct test_random random; /* steps of its own, so that the fixture's use of random numbers does not matter */
 	uint64_t hot; /* where much of it happens */
+	uint64_t fill_bytes; /* of all its caches, as the next ones */
+	uint64_t kills;
+	uint64_t moved_bytes;
 };
+
+/* The counts begin anew with each open. */
+static void count(struct walk *walk)
+{
+	struct pcache_stats stats = fixture_stats(walk->fx);
+
+	walk->fill_bytes += stats.fill_bytes;
+	walk->kills += stats.kills;
+	walk->moved_bytes += stats.moved_bytes;
+}
+
+static void count_and_reopen(struct walk *walk)
+{
+	count(walk);
+	fixture_reopen(walk->fx);
+}
 
 static void choose_range(struct walk *walk, uint64_t *ret_off, size_t *ret_len)
 {
@@ -60,7 +80,7 @@ static void step(struct walk *walk)
 	else if (kind < 990)
 		fixture_drain(fx);
 	else if (kind < 995)
-		fixture_reopen(fx);
+		count_and_reopen(walk);
 	else
 		walk->hot = test_random_below(&walk->random, VOLUME_BYTES - 300000);
 }
@@ -88,11 +108,17 @@ static void walk_and_compare(uint64_t seed, const struct shape *shape, unsigned 
 	for (unsigned i = 0; i < steps; i++)
 		step(&walk);
 	fixture_check_all(walk.fx);
-	fixture_reopen(walk.fx);
+	count_and_reopen(&walk);
 	fixture_check_all(walk.fx);
 	fixture_drain(walk.fx);
 	fixture_check_backing(walk.fx);
 	fixture_check_all(walk.fx);
+	count(&walk);
+	fprintf(stderr, "# kept %ju KiB, killed %ju, carried forward %ju KiB\n", (uintmax_t)(walk.fill_bytes / KIB),
+		(uintmax_t)walk.kills, (uintmax_t)(walk.moved_bytes / KIB));
+	ck_assert_uint_gt(walk.fill_bytes, 0);
+	if (steps >= STEPS) /* fewer may not come to it */
+		ck_assert(walk.kills > 0 && walk.moved_bytes > 0);
 	fixture_free(walk.fx);
 }
 
