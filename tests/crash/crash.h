@@ -4,12 +4,14 @@
  *
  *     explorer.c   one seed from begin to end, crash points, failures
  *     workload.c   geometry and operations
- *     writers.c    several writers that take turns
+ *     reads.c      the reads among them
+ *     writers.c    several writers and readers that take turns
  *     turns.c      whose turn it is
  *     states.c     crash states: made, opened, judged
  *     faults.c     crash states with one media fault
  *     rules.c      what is checked while the library runs
  *     records.c    a look at the two-slot records
+ *     clean.c      a look at the keys of clean data
  *     volume.c     what may be read
  *     world.c      the simulated machines
  */
@@ -24,7 +26,9 @@
 #include <pthread.h>
 
 #define WRITERS_MAX 3u
-#define PARTICIPANTS_MAX (WRITERS_MAX + 2)
+#define READERS_MAX 3u
+#define WORKERS_MAX 2u
+#define PARTICIPANTS_MAX (WRITERS_MAX + READERS_MAX + WORKERS_MAX)
 #define OPERATIONS_MAX 64u
 #define SEGMENTS_MAX 12u
 
@@ -51,6 +55,7 @@ struct baton {
 	unsigned turn;
 	unsigned stalled;      /* 0: nobody */
 	unsigned participants; /* 0: no round */
+	bool is_slow;          /* who reads the backing is often stalled, and whoever is stalled is so for long */
 	bool done[PARTICIPANTS_MAX + 1];
 };
 
@@ -87,6 +92,7 @@ struct explorer {
 	uint64_t flushed; /* position: a flush of a quiet log came so far */
 	struct issuer issuers[PARTICIPANTS_MAX + 1];
 	struct baton baton;
+	unsigned reclaiming;   /* participants that are in a step of reclaim: 0 or 1 */
 	unsigned take_over_in; /* crash points until `spare` is made; 0: not planned */
 	bool take_over_by_kill;
 	uint32_t decaying; /* number of a write that may decay when `check` is cut; 0: none */
@@ -128,6 +134,25 @@ void do_flush(struct explorer *explorer);
 void end_write(struct explorer *explorer, uint32_t first, uint32_t end, bool is_durable);
 uint64_t choose_offset(const struct explorer *explorer, struct prng *prng, uint64_t len);
 bool is_expected(const struct explorer *explorer, int error);
+
+/* ---- reads.c ---- */
+
+/* What one reader has read, and cell by cell whether it has; both as large as the volume. */
+struct reader {
+	uint8_t *buf;
+	uint8_t *unknown;
+	uint64_t next; /* where a sequential one goes on */
+	bool is_near;  /* others are at work in the same few blocks */
+};
+
+#define NEAR_BYTES 12288u /* those are so many, at the beginning of the volume */
+
+void do_read(struct explorer *explorer);
+void do_read_parts(struct explorer *explorer);
+
+/* One read of a part, judged. `where` names it in a failure. */
+bool read_part(struct explorer *explorer, struct prng *prng, struct reader *reader, const char *where,
+	       const struct volume_question *question);
 
 /* ---- writers.c ---- */
 
@@ -171,6 +196,9 @@ int count_state(struct explorer *explorer, uint64_t hash, enum crash_mode mode);
 
 bool judge(struct explorer *explorer, const char *where, const uint8_t *image, const struct volume_question *question);
 struct volume_question question_of(const struct explorer *explorer);
+
+/* NULL at `wrong`: good. */
+void check_nothing_wrong(struct explorer *explorer, const char *where, const char *wrong);
 
 /* Open, read, judge. Leaves the cache open. */
 bool open_and_judge(struct explorer *explorer, struct world *world, uint8_t *buf, const char *where);

@@ -136,7 +136,7 @@ static void on_live_store(enum sim_primitive primitive, uint64_t off, const void
 {
 	struct explorer *explorer = arg;
 
-	if (primitive == SIM_COPY && off >= PCM_HEADER_BYTES &&
+	if ((primitive == SIM_COPY || primitive == SIM_STORE8) && off >= PCM_HEADER_BYTES &&
 	    (off - PCM_HEADER_BYTES) % explorer->geometry.segment_bytes >= PCM_SEGMENT_HEADER)
 		yield_turn(explorer);
 	rule_store(explorer, off, data, len);

@@ -2,28 +2,34 @@
 /*
  * faults.c - a power cut, and one fault of the media: a line that cannot be read any more, a bit that flipped, a line
  * of key sets that was stored in the place of another, or a segment that is gone: its record says, whole, that it is
- * free.
+ * free. Or the same in a clean segment: in a line of keys, often in the word that kills, or in data.
  *
  * Then open and reads give the right data or an error, never anything else:
  * (MF1) A fault in one slot of a record whose two slots were equal is repaired and changes nothing.
  * (MF2) Reads fail only where the write lies whose data has the fault.
  * (MF3) A write may be missing only where a decayed record cannot be told from a torn one: in a segment that was not
  *       sealed, and no key set that is valid says that it was durable once.
- * (MF4) Write-back spreads nothing: a drain that succeeds leaves right data on the backing.
+ * (MF4) Write-back spreads nothing: a drain that succeeds leaves right data on the backing. Nor does reclaim, which
+ *       carries blocks forward.
+ * (MF5) A fault in a clean segment is never seen: the backing has it all. And no clean key stays valid that the index
+ *       does not have: it could come back.
  */
 #include "crash.h"
 
+#include "clean.h"
 #include "records.h"
 
 #include <string.h>
 
-#define PICK_TRIES 16u
+#define PICK_TRIES    16u
+#define RECLAIM_STEPS 12u
 
 enum fault_kind {
 	FAULT_RECORD,
 	FAULT_KSET,
 	FAULT_DATA,
 	FAULT_SEGMENT, /* it is gone */
+	FAULT_CLEAN,   /* (MF5) */
 };
 
 struct fault_plan {
@@ -194,13 +200,60 @@ static void plan_write(struct explorer *explorer, struct prng *prng, const uint8
 		plan->off = write->data_off + prng_below(prng, write->data_bytes);
 }
 
+/* A clean segment, and a line in it: a valid one if there is one among the first that were tried. False: no segment. */
+static bool pick_clean(const struct explorer *explorer, struct prng *prng, const uint8_t *image, uint32_t *ret_segment,
+		       uint32_t *ret_line)
+{
+	uint32_t blocks = pc_clean_blocks(explorer->geometry.segment_bytes);
+	bool found = false;
+
+	for (unsigned i = 0; i < PICK_TRIES; i++) {
+		uint32_t id = (uint32_t)prng_below(prng, explorer->geometry.segments);
+		uint32_t line = (uint32_t)prng_below(prng, blocks);
+		struct clean_key key;
+
+		if (!clean_is_segment(&explorer->geometry, image,
+				      PCM_HEADER_BYTES + (uint64_t)id * explorer->geometry.segment_bytes))
+			continue;
+		found = true;
+		*ret_segment = id;
+		*ret_line = line;
+		if (clean_key_at(&explorer->geometry, image, id, line, &key))
+			break;
+	}
+	return found;
+}
+
+static bool plan_clean(const struct explorer *explorer, struct prng *prng, const uint8_t *image,
+		       struct fault_plan *plan)
+{
+	uint32_t segment_bytes = explorer->geometry.segment_bytes;
+	uint32_t segment;
+	uint32_t line;
+
+	if (!pick_clean(explorer, prng, image, &segment, &line))
+		return false;
+	plan->kind = FAULT_CLEAN;
+	plan->off = PCM_HEADER_BYTES + (uint64_t)segment * segment_bytes;
+	if (prng_happens(prng, 40))
+		plan->off += pc_clean_data_off(line) + prng_below(prng, PCM_BLOCK);
+	else if (prng_happens(prng, 40))
+		plan->off += pc_kill_off(segment_bytes, line) + prng_below(prng, sizeof(le64));
+	else
+		plan->off += pc_line_off(segment_bytes, line) + prng_below(prng, PCM_LINE);
+	plan->bits = prng_happens(prng, 40) ? 0 : (uint8_t)(1u << prng_below(prng, 8));
+	return true;
+}
+
 static struct fault_plan plan_fault(struct explorer *explorer, struct prng *prng)
 {
 	const uint8_t *image = sim_media_view(explorer->check->media);
 	struct fault_plan plan = { 0 };
 	uint32_t number;
 
-	if (prng_happens(prng, 50) && pick_write(explorer, prng, image, &number))
+	if (prng_happens(prng, 25) && plan_clean(explorer, prng, image, &plan))
+		return plan;
+	if (prng_happens(prng, 55) && pick_write(explorer, prng, image, &number))
 		plan_write(explorer, prng, image, number, &plan);
 	else if (prng_happens(prng, 15))
 		plan_segment(explorer, prng, &plan);
@@ -255,6 +308,21 @@ static void drain_faulty(struct explorer *explorer, struct world *world, const s
 		fail(explorer, "drain after a media fault", "the backing does not hold what was read");
 }
 
+/* Reclaim takes what it can and carries forward what was read; then all is read again (MF4). */
+static bool reclaim_faulty(struct explorer *explorer, struct world *world, const struct fault_plan *plan, bool *ret_all)
+{
+	int ret = 1;
+
+	atomic_store(&world->cache->tunables[PCACHE_TUNABLE_GC_PERCENT], 0); /* any segment in use is one too many */
+	for (unsigned i = 0; i < RECLAIM_STEPS && ret > 0; i++)
+		ret = pc_reclaim_step(world->cache);
+	if (ret < 0) {
+		fail_errno(explorer, "reclaim after a media fault", ret);
+		return false;
+	}
+	return read_cells(explorer, world, plan, ret_all);
+}
+
 static void check_slots(struct explorer *explorer, struct world *world, const struct fault_plan *plan)
 {
 	struct record_look look = record_look(&plan->record, sim_media_durable(world->media));
@@ -273,8 +341,11 @@ static void judge_fault(struct explorer *explorer, struct world *world, struct p
 	if (ret < 0) {
 		if (plan->kind == FAULT_RECORD && plan->slots_were_equal)
 			fail_errno(explorer, "open after a fault in one of two slots", ret); /* (MF1) */
+		if (plan->kind == FAULT_CLEAN)
+			fail_errno(explorer, "open after a fault in clean data", ret); /* (MF5) */
 		return;
 	}
+	check_nothing_wrong(explorer, "open after a media fault", clean_account(world, false));
 	if (plan->kind == FAULT_RECORD)
 		check_slots(explorer, world, plan);
 	question.unknown = explorer->unknown;
@@ -282,8 +353,15 @@ static void judge_fault(struct explorer *explorer, struct world *world, struct p
 		question.rule = VOLUME_SETS;
 		question.excused = plan->number;
 	}
-	if (!explorer->failed && read_cells(explorer, world, plan, &all) &&
-	    judge(explorer, "after a media fault", explorer->fault_buf, &question) && prng_happens(prng, 50))
+	if (explorer->failed || !read_cells(explorer, world, plan, &all) ||
+	    !judge(explorer, "after a media fault", explorer->fault_buf, &question))
+		return;
+	check_nothing_wrong(explorer, "reads after a media fault", clean_account(world, false));
+	if (prng_happens(prng, 25) &&
+	    (!reclaim_faulty(explorer, world, plan, &all) ||
+	     !judge(explorer, "after a media fault and reclaim", explorer->fault_buf, &question)))
+		return;
+	if (prng_happens(prng, 50))
 		drain_faulty(explorer, world, plan, all);
 }
 
@@ -341,7 +419,7 @@ static void apply_fault(struct explorer *explorer, struct world *world, struct p
 
 static uint64_t fault_hash(uint64_t hash, const struct fault_plan *plan)
 {
-	return prng_mix(hash ^ prng_mix(plan->off << 8 | plan->bits) ^ prng_mix(plan->source << 2 | plan->kind));
+	return prng_mix(hash ^ prng_mix(plan->off << 8 | plan->bits) ^ prng_mix(plan->source << 3 | plan->kind));
 }
 
 void check_fault(struct explorer *explorer, unsigned state)
@@ -355,6 +433,7 @@ void check_fault(struct explorer *explorer, unsigned state)
 	choose_crash(&prng, (unsigned)prng_below(&prng, 6), explorer->live, &store);
 	hash = world_power_cut(explorer->live, &store.choice, explorer->check);
 	plan = plan_fault(explorer, &prng);
+	explorer->check->keeps_no_reads = !prng_happens(&prng, 30);
 	if (count_state(explorer, fault_hash(hash, &plan), MODE_MEDIA_FAULT) == 0)
 		return;
 	apply_fault(explorer, explorer->check, &prng, &plan);

@@ -11,9 +11,16 @@
  *       that generation is a new one.
  * (OR7) A key set says of no line that it is durable while it is not; and of all that are, where nobody was in flight.
  * (OR8) At an acknowledged durable write nothing of its data and key set is pending.
+ * (OR9) A clean key is stored only for what the backing has at that moment, and its data is durable before (but on page
+ *       granularity).
+ * (OR10) At an acknowledged durable write no valid clean key on the durable image has older bytes of its range. But for
+ *       those of a segment that reclaim is emptying: they go with it; and for those that another write has killed and
+ *       not fenced yet: it is in the log, durably, until it has.
+ * (OR11) The same when a write leaves the log, as its segment becomes free. What reclaim is emptying is not excused.
  */
 #include "crash.h"
 
+#include "clean.h"
 #include "records.h"
 
 #include <stdio.h>
@@ -101,6 +108,56 @@ static void check_slot(struct explorer *explorer, const struct record_place *pla
 		fail(explorer, "store of a record", "over the newest copy");
 }
 
+/* A write behind `pos` that has not returned has killed it, and waits for its fence. */
+static bool is_being_killed(const struct explorer *explorer, const struct clean_key *key, uint64_t pos)
+{
+	const struct volume *volume = &explorer->volume;
+	struct clean_key seen;
+	bool found = false;
+
+	if (clean_key_at(&explorer->geometry, sim_media_view(explorer->live->media), key->segment, key->line, &seen))
+		return false;
+	for (uint32_t number = 1; number <= volume->issued && !found; number++) {
+		const struct volume_write *write = &volume->writes[number];
+
+		found = write->pos > pos && write->returned == 0 &&
+			(uint64_t)write->first * CELL_BYTES < key->off + PCM_BLOCK &&
+			key->off < (uint64_t)(write->first + write->cells) * CELL_BYTES;
+	}
+	return found;
+}
+
+/* Of a block that a key has: is a byte older than a write in this segment of the log? */
+static bool is_older_than_log(const struct explorer *explorer, const struct clean_key *key, uint64_t seq)
+{
+	const struct volume *volume = &explorer->volume;
+	const uint8_t *data = sim_media_durable(explorer->live->media) + key->data_off;
+
+	for (uint32_t i = 0; i < PCM_BLOCK / CELL_BYTES; i++) {
+		const struct cell_history *history = &volume->history[key->off / CELL_BYTES + i];
+		uint32_t number = volume_number(data, i);
+
+		for (uint32_t j = 0; j < history->count; j++) {
+			uint64_t pos = volume->writes[history->writes[j]].pos;
+
+			if (pos >> 32 == seq && (number > volume->issued || pos > volume->writes[number].pos))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* (OR11) */
+static void check_leaving(struct explorer *explorer, uint64_t seq)
+{
+	struct clean_walk walk = clean_walk_begin(&explorer->geometry, sim_media_durable(explorer->live->media));
+
+	while (clean_walk_next(&walk))
+		if (is_older_than_log(explorer, &walk.key, seq) &&
+		    !is_being_killed(explorer, &walk.key, seq << 32 | UINT32_MAX))
+			fail(explorer, "a segment of the log becomes free", "an older clean key is valid on the media");
+}
+
 /* (OR6) */
 static void check_new_life(struct explorer *explorer, const struct record_place *place, const struct pcm_segment *new)
 {
@@ -113,9 +170,11 @@ static void check_new_life(struct explorer *explorer, const struct record_place 
 	if (new->state == PCM_SEGMENT_FREE && old.state != PCM_SEGMENT_FREE &&
 	    pc_get64(new->gen) <= pc_get64(old.gen))
 		fail(explorer, "store of a segment record", "free, but of the same generation");
+	if (new->state == PCM_SEGMENT_FREE && old.stream == PC_STREAM_WRITE)
+		check_leaving(explorer, pc_get64(old.seq));
 	if (new->state != PCM_SEGMENT_OPEN)
 		return;
-	if (pc_get64(old.seq) == pc_get64(new->seq))
+	if (pc_get64(old.seq) == pc_get64(new->seq) && old.stream == new->stream)
 		return;
 	if (old.state != PCM_SEGMENT_FREE || pc_get64(old.gen) != pc_get64(new->gen))
 		fail(explorer, "store of a segment record", "a new life before the end of the old one is durable");
@@ -137,6 +196,30 @@ static void note_record(struct explorer *explorer, const struct record_place *pl
 	}
 }
 
+/* (OR9) */
+static void check_clean_key(struct explorer *explorer, uint64_t segment_off, const uint8_t *line)
+{
+	const struct world *live = explorer->live;
+	struct pcm_kset header;
+	struct pcm_key key;
+	uint64_t data_off;
+
+	memcpy(&header, line, sizeof(header));
+	memcpy(&key, line + sizeof(header), sizeof(key));
+	if (pc_get64(key.off) + PCM_BLOCK > explorer->geometry.volume_bytes ||
+	    pc_get32(key.data_off) + PCM_BLOCK > explorer->geometry.segment_bytes) {
+		fail(explorer, "store of a clean key", "out of bounds");
+		return;
+	}
+	data_off = segment_off + pc_get32(key.data_off);
+	if (memcmp(sim_media_view(live->media) + data_off, sim_backing_now(live->backing) + pc_get64(key.off),
+		   PCM_BLOCK) != 0)
+		fail(explorer, "store of a clean key", "its data is not what the backing has");
+	if (explorer->geometry.granularity != PCACHE_GRANULARITY_PAGE &&
+	    sim_media_is_pending(live->media, data_off, PCM_BLOCK))
+		fail(explorer, "store of a clean key", "its data is not durable");
+}
+
 void rule_store(struct explorer *explorer, uint64_t off, const void *data, size_t len)
 {
 	struct record_place place;
@@ -149,7 +232,11 @@ void rule_store(struct explorer *explorer, uint64_t off, const void *data, size_
 		return;
 	}
 	in_segment = off < PCM_HEADER_BYTES ? 0 : (off - PCM_HEADER_BYTES) % explorer->geometry.segment_bytes;
-	if (in_segment >= PCM_SEGMENT_HEADER && len == PCM_LINE)
+	if (in_segment < PCM_SEGMENT_HEADER || len != PCM_LINE)
+		return;
+	if (clean_is_segment(&explorer->geometry, sim_media_view(explorer->live->media), off))
+		check_clean_key(explorer, off - in_segment, data);
+	else
 		note_kset(explorer, off, in_segment, data);
 }
 
@@ -182,6 +269,34 @@ void rule_synced(struct explorer *explorer)
 		      &question);
 }
 
+/* Bytes of the write that a key has: are they older? */
+static bool has_older(const struct explorer *explorer, const struct clean_key *key, const struct volume_write *write)
+{
+	const uint8_t *durable = sim_media_durable(explorer->live->media);
+	uint32_t from = (uint32_t)(pc_max64(key->off, (uint64_t)write->first * CELL_BYTES) / CELL_BYTES);
+	uint64_t end = pc_min64(key->off + PCM_BLOCK, (uint64_t)(write->first + write->cells) * CELL_BYTES);
+
+	for (uint32_t cell = from; (uint64_t)cell * CELL_BYTES < end; cell++) {
+		uint32_t number = volume_number(durable + key->data_off, cell - (uint32_t)(key->off / CELL_BYTES));
+
+		if (number > explorer->volume.issued || explorer->volume.writes[number].pos < write->pos)
+			return true;
+	}
+	return false;
+}
+
+/* (OR10) */
+static void check_kills(struct explorer *explorer, const struct volume_write *write)
+{
+	struct clean_walk walk = clean_walk_begin(&explorer->geometry, sim_media_durable(explorer->live->media));
+
+	/* The index is asked last: it has locks, and the turn may change there. */
+	while (clean_walk_next(&walk))
+		if (has_older(explorer, &walk.key, write) && !is_being_killed(explorer, &walk.key, 0) &&
+		    (explorer->reclaiming == 0 || clean_is_found(explorer->live->cache, &walk.key)))
+			fail(explorer, "acknowledged write", "a clean key that it covers is not killed durably");
+}
+
 /* (OR8) */
 void rule_acknowledged(struct explorer *explorer, uint32_t number)
 {
@@ -193,4 +308,6 @@ void rule_acknowledged(struct explorer *explorer, uint32_t number)
 		fail(explorer, "acknowledged write", "it has no key set on the media");
 	else if (is_pending(explorer, write))
 		fail(explorer, "acknowledged write", "it is not durable");
+	else
+		check_kills(explorer, write);
 }

@@ -5,6 +5,7 @@
  */
 #include "crash.h"
 
+#include "clean.h"
 #include "crc32c.h"
 
 #include <inttypes.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 
 #define SEEN_SLOTS (1u << 15)
+#define FILL_PERCENT 15u /* of the states: reads in them are kept, and may be cut, too */
 
 /* ---- what survives ---- */
 
@@ -145,6 +147,12 @@ bool judge(struct explorer *explorer, const char *where, const uint8_t *image, c
 	return false;
 }
 
+void check_nothing_wrong(struct explorer *explorer, const char *where, const char *wrong)
+{
+	if (wrong != NULL)
+		fail(explorer, where, wrong);
+}
+
 bool open_and_judge(struct explorer *explorer, struct world *world, uint8_t *buf, const char *where)
 {
 	struct volume_question question = question_of(explorer);
@@ -153,6 +161,8 @@ bool open_and_judge(struct explorer *explorer, struct world *world, uint8_t *buf
 	/* A create that was cut off in its last store leaves a file that is refused: nobody was told of it. */
 	if (ret == -EUCLEAN && explorer->phase == MODE_CREATE)
 		return false;
+	if (ret == 0 && !world->readonly)
+		check_nothing_wrong(explorer, where, clean_account(world, true));
 	if (ret == 0)
 		ret = world_read(world, buf);
 	if (ret < 0) {
@@ -166,10 +176,8 @@ bool open_and_judge(struct explorer *explorer, struct world *world, uint8_t *buf
 
 static void check_accounts(struct explorer *explorer, const struct world *world, const char *where)
 {
-	const char *wrong = world_account(world);
-
-	if (wrong != NULL)
-		fail(explorer, where, wrong);
+	check_nothing_wrong(explorer, where, world_account(world));
+	check_nothing_wrong(explorer, where, clean_account(world, true));
 }
 
 /* The backing alone holds after a drain what reads showed before. */
@@ -249,6 +257,8 @@ static void begin_check(struct explorer *explorer, enum crash_mode mode, enum cr
 	explorer->cut_percent = is_wanted(explorer, cut_mode) ? cut_percent : 0;
 	explorer->cut_prng = prng_of(explorer->seed ^ 0xc7, explorer->point, explorer->state);
 	explorer->has_shown = false;
+	explorer->check->keeps_no_reads = !prng_happens(&explorer->cut_prng, FILL_PERCENT);
+	explorer->nested->keeps_no_reads = explorer->check->keeps_no_reads;
 	explorer->depth = 1;
 }
 
@@ -310,6 +320,7 @@ static void check_readonly(struct explorer *explorer, const char *where)
 static void check_power(struct explorer *explorer, unsigned state)
 {
 	bool nested_only = explorer->options->modes == 1u << MODE_NESTED;
+	unsigned cut_percent = 15;
 	struct prng prng = state_prng(explorer, state);
 	struct choice_store store;
 	uint64_t hash;
@@ -323,7 +334,11 @@ static void check_power(struct explorer *explorer, unsigned state)
 	explorer->decaying = 0;
 	if (explorer->phase != MODE_CREATE && is_wanted(explorer, MODE_MEDIA_FAULT) && prng_happens(&prng, 25))
 		choose_decay(explorer, &prng);
-	begin_check(explorer, explorer->phase, MODE_NESTED, nested_only ? 60 : 15);
+	if (nested_only)
+		cut_percent = 60;
+	else if (explorer->decaying != 0)
+		cut_percent = 40;
+	begin_check(explorer, explorer->phase, MODE_NESTED, cut_percent);
 	if (explorer->phase != MODE_CREATE && prng_happens(&prng, 6))
 		check_readonly(explorer, "read-only after a power cut");
 	else if (open_and_judge(explorer, explorer->check, explorer->read_buf, "after a power cut"))

@@ -6,7 +6,8 @@
  *
  * The turn may change hands while locks are held. So whoever wants a lock of the library does not sleep for it, where
  * nobody could wake it, but gives the turn away until the lock is free. For that the program is linked with --wrap.
- * Now and then the turn changes just before a mutex is taken.
+ * Now and then the turn changes just before a mutex is taken. It changes around reads of the backing, too, and who
+ * waits for the read of another gives it away.
  */
 #include "crash.h"
 
@@ -17,10 +18,15 @@
 #define LOCK_PERCENT    30u /* of the locks, the turn may change before them */
 #define STALL_PERCENT   5u  /* of the moves, who gives the turn away is stalled, */
 #define STALLED_PERCENT 7u  /* and may get it back with so many of the next; then it is not any more */
-#define PAUSE_PERCENT   40u /* of the pauses, the same */
+#define SLOW_PERCENT    1u  /* the same in slow rounds */
+#define PAUSE_PERCENT   40u /* of the pauses, who comes there is stalled, and whoever was before is not */
 
 int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __real_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
+int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
+int __real_pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, size_t len);
+int __wrap_pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, size_t len);
 void __real_pc_lock_wait(struct pc_lock *lock);
 void __wrap_pc_lock_wait(struct pc_lock *lock);
 
@@ -36,12 +42,13 @@ static void pass_locked(struct explorer *explorer)
 {
 	struct baton *baton = &explorer->baton;
 	unsigned candidates[PARTICIPANTS_MAX];
+	unsigned back_percent = baton->is_slow ? SLOW_PERCENT : STALLED_PERCENT;
 	unsigned count = 0;
 
 	if (baton->stalled == 0 && prng_happens(&explorer->prng, STALL_PERCENT))
 		baton->stalled = baton->turn;
 	for (unsigned i = 1; i <= baton->participants; i++)
-		if (!baton->done[i] && (i != baton->stalled || prng_happens(&explorer->prng, STALLED_PERCENT)))
+		if (!baton->done[i] && (i != baton->stalled || prng_happens(&explorer->prng, back_percent)))
 			candidates[count++] = i;
 	if (count == 0 && baton->stalled != 0 && !baton->done[baton->stalled])
 		candidates[count++] = baton->stalled;
@@ -68,7 +75,7 @@ void explorer_pause(void)
 {
 	if (in_round == NULL)
 		return;
-	if (in_round->baton.stalled == 0 && prng_happens(&in_round->prng, PAUSE_PERCENT))
+	if (prng_happens(&in_round->prng, PAUSE_PERCENT))
 		in_round->baton.stalled = in_round->baton.turn;
 	yield_turn(in_round);
 }
@@ -100,6 +107,35 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
 	while (pthread_mutex_trylock(mutex) == EBUSY)
 		yield_turn(explorer);
 	return 0;
+}
+
+/* It wakes without a reason: whoever waits looks again. */
+int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
+{
+	struct explorer *explorer = in_round;
+
+	if (explorer == NULL || explorer->depth != 0 || !is_of_live_cache(explorer, mutex))
+		return __real_pthread_cond_wait(cond, mutex);
+	pthread_mutex_unlock(mutex);
+	yield_turn(explorer);
+	return __wrap_pthread_mutex_lock(mutex);
+}
+
+/* Of a miss. */
+int __wrap_pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, size_t len)
+{
+	struct explorer *explorer = in_round;
+	bool is_ours = explorer != NULL && explorer->depth == 0;
+	int ret;
+
+	if (is_ours)
+		yield_turn(explorer);
+	ret = __real_pc_backing_read(backing, buf, off, len);
+	if (is_ours && explorer->baton.is_slow)
+		explorer_pause();
+	else if (is_ours)
+		yield_turn(explorer);
+	return ret;
 }
 
 /* Of the index; somebody has it. */

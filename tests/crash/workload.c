@@ -5,29 +5,56 @@
  */
 #include "crash.h"
 
+#include "clean.h"
+
 #include <string.h>
 
 #define OPERATIONS_MIN 12u
 #define TAKE_OVER_PERCENT 8u
+#define LARGE_PERCENT     5u
 #define STREAM_GEOMETRY UINT64_MAX
+
+/* A cache keeps what its seed says; small reads ahead, as volumes are small. */
+static void choose_tunables(struct prng *prng, uint64_t *tunables)
+{
+	static const uint64_t read_ahead[] = { 0, 8192, 32768, 131072 };
+
+	tunables[PCACHE_TUNABLE_EVICTION] = prng_happens(prng, 25) ? PCACHE_EVICTION_FIFO : PCACHE_EVICTION_S3FIFO;
+	tunables[PCACHE_TUNABLE_FILL] = prng_happens(prng, 70) ? PCACHE_FILL_ALWAYS : prng_below(prng, 3);
+	tunables[PCACHE_TUNABLE_READ_AHEAD] = read_ahead[prng_below(prng, 4)];
+	tunables[PCACHE_TUNABLE_SEQUENTIAL_BYPASS] = prng_happens(prng, 15) ? 16384 : 0;
+	tunables[PCACHE_TUNABLE_GC_PERCENT] = prng_happens(prng, 50) ? 70 : 30;
+	tunables[PCACHE_TUNABLE_BATCH_BYTES] = 2048u << prng_below(prng, 5);
+	tunables[PCACHE_TUNABLE_DIRTY_AGE_MS] = 1000;
+	tunables[PCACHE_TUNABLE_READ_VERIFY] = prng_happens(prng, 30) ? PCACHE_VERIFY_ALWAYS : PCACHE_VERIFY_FIRST;
+}
+
+/* Clean segments of one block, of five, and few larger ones; in the largest a write of one key set has two keys. */
+static void choose_segments(struct prng *prng, struct geometry *geometry)
+{
+	static const uint32_t segment_bytes[] = { 16384, 16384, 32768, 32768 };
+
+	geometry->segment_bytes = segment_bytes[prng_below(prng, 4)];
+	geometry->segments = (uint32_t)(PCM_SEGMENTS_MIN + prng_below(prng, SEGMENTS_MAX - PCM_SEGMENTS_MIN + 1));
+	if (prng_happens(prng, LARGE_PERCENT)) {
+		geometry->segment_bytes = 65536u << prng_below(prng, 2);
+		geometry->segments = PCM_SEGMENTS_MIN;
+	}
+}
 
 void choose_geometry(struct explorer *explorer)
 {
-	static const uint32_t segment_bytes[] = { 16384, 16384, 16384, 32768 };
 	struct prng prng = prng_of(explorer->seed, STREAM_GEOMETRY, 0);
 	struct geometry *geometry = &explorer->geometry;
 	unsigned small = explorer->options->small_geometry;
 
 	geometry->granularity = (enum pcache_granularity)(explorer->seed % 3);
-	geometry->segment_bytes = segment_bytes[prng_below(&prng, 4)];
-	geometry->segments = (uint32_t)(PCM_SEGMENTS_MIN + prng_below(&prng, SEGMENTS_MAX - PCM_SEGMENTS_MIN + 1));
+	choose_segments(&prng, geometry);
 	geometry->volume_bytes = (16 + prng_below(&prng, 25)) * 1024 + CELL_BYTES * prng_below(&prng, 16);
-	if (prng_happens(&prng, 12)) /* more than one key can reach over */
+	if (geometry->segment_bytes > 65536 || prng_happens(&prng, 12)) /* more than one key can reach over */
 		geometry->volume_bytes += PCM_KEY_MAX_BYTES;
 	geometry->align_bytes = prng_happens(&prng, 50) ? 1 : 512;
-	geometry->batch_bytes = 2048u << prng_below(&prng, 5);
-	geometry->verify = prng_happens(&prng, 30) ? PCACHE_VERIFY_ALWAYS : PCACHE_VERIFY_FIRST;
-	geometry->gc_percent = prng_happens(&prng, 50) ? 70 : 30;
+	choose_tunables(&prng, geometry->tunables);
 	if ((small & EXPLORER_SMALL_CACHE) != 0) {
 		geometry->segment_bytes = 16384;
 		geometry->segments = PCM_SEGMENTS_MIN;
@@ -81,12 +108,9 @@ void end_write(struct explorer *explorer, uint32_t first, uint32_t end, bool is_
 }
 
 /* A long write is a row of atomic ones: number them as the library cuts them. */
-static void do_write(struct explorer *explorer, unsigned flags)
+static void write_range(struct explorer *explorer, uint64_t off, uint64_t len, unsigned flags)
 {
 	struct volume *volume = &explorer->volume;
-	uint64_t most = prng_happens(&explorer->prng, 15) ? 12000 : 1600;
-	uint64_t len = (1 + prng_below(&explorer->prng, pc_min64(most, volume->bytes / 2) / CELL_BYTES)) * CELL_BYTES;
-	uint64_t off = choose_offset(explorer, &explorer->prng, len);
 	bool is_paged = explorer->geometry.granularity == PCACHE_GRANULARITY_PAGE;
 	struct issuer *issuer = &explorer->issuers[0];
 	uint32_t first = volume->issued + 1;
@@ -105,6 +129,30 @@ static void do_write(struct explorer *explorer, unsigned flags)
 	/* after an error of the backing: what came before it, and that was never more than written */
 	end_write(explorer, first, issuer->next,
 		  !is_paged || (ret == (ssize_t)len && (flags & PCACHE_WRITE_FUA) != 0));
+}
+
+static void do_write(struct explorer *explorer, unsigned flags)
+{
+	uint64_t most = pc_min64(prng_happens(&explorer->prng, 15) ? 12000 : 1600, explorer->volume.bytes / 2);
+	uint64_t len = (1 + prng_below(&explorer->prng, most / CELL_BYTES)) * CELL_BYTES;
+
+	write_range(explorer, choose_offset(explorer, &explorer->prng, len), len, flags);
+}
+
+/* Whole blocks, which reclaim may carry forward, with something before the first one now and then. */
+static void do_write_blocks(struct explorer *explorer)
+{
+	uint64_t blocks = explorer->volume.bytes / PCM_BLOCK;
+	uint64_t first = prng_below(&explorer->prng, pc_min64(blocks, 1 + prng_below(&explorer->prng, blocks)));
+	uint64_t end = pc_min64(blocks, first + 1 + prng_below(&explorer->prng, 3));
+	uint64_t before = prng_happens(&explorer->prng, 30) ? prng_below(&explorer->prng, 8) * CELL_BYTES : 0;
+	uint64_t off = first * PCM_BLOCK - pc_min64(before, first * PCM_BLOCK);
+
+	write_range(explorer, off, end * PCM_BLOCK - off, 0);
+	if (!explorer->failed && prng_happens(&explorer->prng, 30)) /* over the first one, in the same segment */
+		write_range(explorer, first * PCM_BLOCK, PCM_BLOCK, 0);
+	if (!explorer->failed && prng_happens(&explorer->prng, 40))
+		do_read_parts(explorer);
 }
 
 /* The first so many writes that returned are promised. */
@@ -136,21 +184,6 @@ void do_flush(struct explorer *explorer)
 	if (sim_media_pending(explorer->live->media) != 0 && explorer->geometry.granularity == PCACHE_GRANULARITY_PAGE)
 		fail(explorer, "flush", "something is pending after it");
 	volume_require_all(&explorer->volume);
-}
-
-static void do_read(struct explorer *explorer)
-{
-	const struct volume_question question = {
-		.rule = VOLUME_PREFIX,
-		.low = explorer->volume.newest,
-		.high = UINT64_MAX,
-	};
-	int ret = world_read(explorer->live, explorer->scratch);
-
-	if (ret < 0)
-		fail_errno(explorer, "read", ret);
-	else
-		judge(explorer, "read", explorer->scratch, &question);
 }
 
 static void do_drain(struct explorer *explorer)
@@ -196,6 +229,32 @@ static void do_backing_fault(struct explorer *explorer)
 	explorer->backing_faulty = true;
 }
 
+/* What is written goes to the backing, the log goes on in another segment, and older ones become free. */
+static void do_turn_over(struct explorer *explorer)
+{
+	struct pcache *cache = explorer->live->cache;
+	uint64_t steps = 1 + prng_below(&explorer->prng, 6);
+	int ret = pc_rotate_close(cache);
+
+	check_result(explorer, "close of the open segment", ret);
+	if (!explorer->failed)
+		do_write(explorer, 0);
+	if (!explorer->failed)
+		do_drain(explorer);
+	for (uint64_t i = 0; i < steps && !explorer->failed; i++)
+		check_result(explorer, "reclaim", pc_reclaim_step(cache));
+}
+
+static void do_tunable(struct explorer *explorer)
+{
+	uint64_t tunables[PC_TUNABLES] = { 0 };
+	struct pcache *cache = explorer->live->cache;
+
+	choose_tunables(&explorer->prng, tunables);
+	for (unsigned i = 0; i < PC_TUNABLES; i++)
+		atomic_store(&cache->tunables[i], tunables[i]);
+}
+
 /* ---- the workload ---- */
 
 static void do_operation(struct explorer *explorer)
@@ -203,24 +262,32 @@ static void do_operation(struct explorer *explorer)
 	struct pcache *cache = explorer->live->cache;
 	uint64_t dice = prng_below(&explorer->prng, 100);
 
-	if (dice < 45)
+	if (dice < 30)
 		do_write(explorer, 0);
-	else if (dice < 50)
+	else if (dice < 33)
+		do_turn_over(explorer);
+	else if (dice < 38)
+		do_write_blocks(explorer);
+	else if (dice < 42)
 		do_write(explorer, PCACHE_WRITE_FUA);
-	else if (dice < 59)
+	else if (dice < 49)
 		do_flush(explorer);
-	else if (dice < 68)
+	else if (dice < 57)
 		check_result(explorer, "write-back", pc_writeback_step(cache));
-	else if (dice < 73)
+	else if (dice < 65)
 		check_result(explorer, "reclaim", pc_reclaim_step(cache));
-	else if (dice < 77)
+	else if (dice < 69)
 		do_drain(explorer);
-	else if (dice < 81)
+	else if (dice < 71)
 		do_read(explorer);
+	else if (dice < 81)
+		do_read_parts(explorer);
 	else if (dice < 85)
 		do_reopen(explorer);
 	else if (dice < 94)
 		do_round(explorer);
+	else if (dice < 96)
+		do_tunable(explorer);
 	else
 		do_backing_fault(explorer);
 }
@@ -233,6 +300,8 @@ static void run_operation(struct explorer *explorer, uint64_t number)
 		explorer->take_over_by_kill = prng_happens(&explorer->prng, 50);
 	}
 	do_operation(explorer);
+	if (!explorer->failed && explorer->live->cache != NULL)
+		check_nothing_wrong(explorer, "clean data", clean_account(explorer->live, true));
 	finish_take_over(explorer);
 }
 

@@ -53,15 +53,14 @@ int world_open(struct world *world)
 {
 	struct pc_config config = {
 		.segment_bytes = world->geometry.segment_bytes,
-		.tunables[PCACHE_TUNABLE_GC_PERCENT] = world->geometry.gc_percent,
-		.tunables[PCACHE_TUNABLE_BATCH_BYTES] = world->geometry.batch_bytes,
-		.tunables[PCACHE_TUNABLE_DIRTY_AGE_MS] = 1000,
 		.queue_depth = 8,
-		.tunables[PCACHE_TUNABLE_READ_VERIFY] = world->geometry.verify,
 		.replay_threads = 1,
 		.readonly = world->readonly,
 	};
 
+	memcpy(config.tunables, world->geometry.tunables, sizeof(config.tunables));
+	if (world->keeps_no_reads)
+		config.tunables[PCACHE_TUNABLE_FILL] = PCACHE_FILL_NEVER;
 	return pc_cache_open(&config, sim_media_open(world->media, world->readonly), sim_backing_base(world->backing),
 			     true, &world->cache);
 }
@@ -142,12 +141,11 @@ static bool is_in_bitmap(const struct pc_segments *segments, uint32_t id)
 	return (segments->free_bitmap[id / 64] >> (id % 64) & 1) != 0;
 }
 
-static const char *account_roles(const struct pcache *cache)
+static const char *account_writes(const struct pcache *cache, uint32_t *used)
 {
 	uint64_t head = pc_cache_head(cache).seq;
-	uint32_t used = 0;
 
-	for (uint64_t seq = cache->oldest_seq; seq <= head; seq++, used++) {
+	for (uint64_t seq = cache->oldest_seq; seq <= head; seq++, ++*used) {
 		uint32_t id = pc_stream_segment(&cache->write, seq);
 		const struct pc_segment *segment = pc_segment_at(cache->segments, id);
 
@@ -158,6 +156,41 @@ static const char *account_roles(const struct pcache *cache)
 		if (seq < head && segment->next != pc_stream_segment(&cache->write, seq + 1))
 			return "a segment does not name the next one";
 	}
+	return NULL;
+}
+
+/* Ages ascend by number; all but the newest are closed, and what is closed is sealed: nobody is at work in it. */
+static const char *account_clean(const struct pcache *cache, const struct pc_clean *clean, uint32_t *used)
+{
+	uint64_t before = 0;
+
+	for (uint32_t i = 0; i < clean->age.count; i++, ++*used) {
+		uint32_t id = clean->age.ids[i];
+		const struct pc_segment *segment = pc_segment_at(cache->segments, id);
+		bool is_open = !pc_stream_is_done(&clean->stream, id);
+
+		if (segment->stream != clean->kind || segment->state == PC_SEGMENT_FREE || segment->seq <= before)
+			return "a clean segment is not what its stream says";
+		if (is_open && (i + 1 < clean->age.count || pc_stream_segment(&clean->stream, segment->seq) != id))
+			return "a clean segment was not closed";
+		if (!is_open && segment->state != PC_SEGMENT_SEALED)
+			return "a clean segment that was closed is not sealed";
+		if (is_in_bitmap(cache->segments, id))
+			return "a clean segment is in the bitmap of free ones";
+		before = segment->seq;
+	}
+	return NULL;
+}
+
+static const char *account_roles(const struct pcache *cache)
+{
+	uint32_t used = 0;
+	const char *wrong = account_writes(cache, &used);
+
+	for (unsigned i = 0; i < PC_ARRAY_SIZE(cache->clean) && wrong == NULL; i++)
+		wrong = account_clean(cache, &cache->clean[i], &used);
+	if (wrong != NULL)
+		return wrong;
 	for (uint32_t id = 0; id < cache->segments->count; id++)
 		if (is_in_bitmap(cache->segments, id)) {
 			if (pc_segment_at(cache->segments, id)->state != PC_SEGMENT_FREE)

@@ -17,9 +17,7 @@ struct geometry {
 	uint32_t segments;
 	uint64_t volume_bytes;
 	uint32_t align_bytes; /* of the backing */
-	uint64_t batch_bytes;
-	unsigned gc_percent;
-	enum pcache_verify verify;
+	uint64_t tunables[PC_TUNABLES]; /* by enum pcache_tunable */
 };
 
 struct world {
@@ -28,6 +26,7 @@ struct world {
 	struct sim_backing *backing;
 	struct pcache *cache; /* NULL: not open */
 	bool readonly;        /* at the next open */
+	bool keeps_no_reads;  /* at the next open: misses are not kept, whatever the geometry says */
 };
 
 void world_init(struct world *world, const struct geometry *geometry);
