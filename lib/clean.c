@@ -12,8 +12,9 @@
  * (L2) The data is durable before its key is stored; the key is stored only under a claim of the index, so that a range
  *      which was written meanwhile never gets a key.
  * (L3) A kill is one aligned store of eight bytes, flushed, under the leaf's lock, before the index forgets the key;
- *      also where the word is there already: another writer's may not be durable yet. It is fenced before the write
- *      that caused it counts as done (W4).
+ *      also where the word is there already. It is fenced before the write that caused it counts as done (W4). A second
+ *      write that comes between finds nothing to kill; the first one stays in the log until it has fenced, and a replay
+ *      kills the key because of that one.
  * (L4) What leaves the index without its segment being freed right after, was killed before.
  *
  * Locks: stream.rotate_lock, tried and never waited for; state_lock for the age lists.
@@ -27,6 +28,8 @@
 
 /* Free segments that are not for FILL; HOT may have one more, reclaim is about to give it back. */
 #define RESERVED_SEGMENTS 2u
+
+#define KILLS_AT_ONCE 16u
 
 static int init_stream(struct pcache *cache, enum pc_stream_kind kind)
 {
@@ -254,7 +257,8 @@ void pc_clean_kill(void *arg, uint32_t segment_id, uint32_t slot)
 	if (ret < 0)
 		atomic_store_explicit(&cache->kill_error, ret, memory_order_relaxed);
 	pc_stats_add(cache->stats, PC_COUNT_KILLS, 1);
-	if (pc_index_live_bytes(cache->index, segment_id) <= PCM_BLOCK)
+	/* Not just the last block: several may be killed at once, each under a lock of its own. */
+	if (pc_index_live_bytes(cache->index, segment_id) <= KILLS_AT_ONCE * PCM_BLOCK)
 		atomic_store_explicit(&cache->clean_emptied, true, memory_order_relaxed);
 }
 
@@ -284,8 +288,12 @@ int pc_clean_forget(struct pcache *cache, const struct pc_mapping *piece)
 
 	if (ret < 0)
 		return ret;
-	if (!cache->config.readonly)
+	if (!cache->config.readonly) {
 		pc_clean_kill(cache, piece->segment, piece->slot);
+		ret = pc_media_drain(cache->media); /* order: the next write over it finds nothing to kill (L4) */
+	}
 	pc_index_claim_drop(cache->index, &claim, &whole);
+	if (ret < 0)
+		return pc_cache_fail_media(cache, ret);
 	return cache->config.readonly ? 0 : pc_clean_fence_kills(cache);
 }

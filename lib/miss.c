@@ -48,7 +48,7 @@ static struct plan make_plan(struct pcache *cache, uint64_t off, size_t len)
 	plan.keep = bypass == 0 || run <= bypass;
 	ahead = pc_min64(plan.end + ahead, pc_min64(leaf_end, size)) - plan.end;
 	if (plan.keep && ahead > 0)
-		plan.ahead_bytes = pc_index_hole_bytes(cache->index, plan.end, ahead);
+		plan.ahead_bytes = pc_align_down(pc_index_hole_bytes(cache->index, plan.end, ahead), PCM_BLOCK);
 	return plan;
 }
 
