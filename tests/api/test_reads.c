@@ -5,6 +5,7 @@
  * Method: the program's own pread64() stands before libc's, so that reads of the backing are counted, can be held up in the
  * middle, and can fail. All else is through the public header.
  */
+#undef _FORTIFY_SOURCE /* it would define a pread64 of its own */
 #include "fixture.h"
 
 #include <errno.h>
@@ -38,8 +39,6 @@ static bool is_backing(int fd)
 
 	return fstat(fd, &status) == 0 && status.st_ino == backing.inode;
 }
-
-ssize_t pread64(int fd, void *buf, size_t len, off64_t off);
 
 __attribute__((visibility("default"))) ssize_t pread64(int fd, void *buf, size_t len, off64_t off)
 {
