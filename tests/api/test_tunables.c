@@ -73,6 +73,7 @@ START_TEST(shorter_age_starts_writeback)
 	fixture_write(fx, MIB, 5000);
 	set(fx, PCACHE_TUNABLE_DIRTY_HIGH, 0); /* the age of what was dirty before was set by the older value */
 	wait_until_clean(fx);
+	set(fx, PCACHE_TUNABLE_DIRTY_HIGH, UINT64_MAX); /* from here on it is the age alone */
 	fixture_write(fx, 2 * MIB, 5000);
 	wait_until_clean(fx);
 	finish(fx);
