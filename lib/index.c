@@ -109,7 +109,7 @@ static int resize_leaf(struct pc_index *index, struct pc_leaf **link, uint64_t n
 }
 
 /* Room for `more` extents beyond those that are there. */
-int pc_leaf_reserve(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t more)
+static int reserve_extents(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t more)
 {
 	const struct pc_leaf *leaf = *link;
 	uint32_t need = more + (leaf == NULL ? 0 : leaf->count);
@@ -246,21 +246,23 @@ static uint32_t count_ends(const struct pc_leaf *leaf)
 }
 
 /* Room for what is prepared in the leaf and `keys` more, wherever they fall (X3). */
-int pc_leaf_share(struct pc_index *index, struct pc_leaf **link, uint32_t keys)
+int pc_leaf_share(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t keys)
 {
 	const struct pc_leaf *leaf = *link;
-	uint32_t promised = 2 * (leaf->prepared + keys);
+	uint32_t promised;
 
+	if (leaf == NULL || leaf->prepared == 0)
+		return reserve_extents(index, link, number, 2 * keys);
+	promised = 2 * (leaf->prepared + keys);
 	/* An extent has two ends at most: where that much room is there, they need not be counted. */
 	if (2 * leaf->count + promised <= leaf->capacity)
 		return 0;
-	return pc_leaf_reserve(index, link, leaf->number, count_ends(leaf) + promised - leaf->count);
+	return reserve_extents(index, link, number, count_ends(leaf) + promised - leaf->count);
 }
 
 static int promise_room(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t keys)
 {
-	int ret = *link == NULL || (*link)->prepared == 0 ? pc_leaf_reserve(index, link, number, 2 * keys) :
-							     pc_leaf_share(index, link, keys);
+	int ret = pc_leaf_share(index, link, number, keys);
 
 	if (ret == 0)
 		(*link)->prepared += keys;
@@ -336,14 +338,12 @@ static int make_room(struct pc_index *index, struct pc_leaf **link, uint64_t num
 	const struct pc_leaf *leaf = *link;
 	uint32_t later = 0;
 
-	if (leaf == NULL)
-		return pc_leaf_reserve(index, link, number, 2);
-	if (leaf->prepared != 0)
-		return pc_leaf_share(index, link, 1);
+	if (leaf == NULL || leaf->prepared != 0)
+		return pc_leaf_share(index, link, number, 1);
 	for (uint32_t i = first_behind(leaf, (uint32_t)new->off);
 	     i < leaf->count && leaf->extents[i].off < extent_end(new); i++)
 		later += is_later(index, &leaf->extents[i], new);
-	return pc_leaf_reserve(index, link, number, later + 2);
+	return reserve_extents(index, link, number, later + 2);
 }
 
 int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping)

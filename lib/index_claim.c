@@ -142,8 +142,7 @@ static int lock_and_make_room(struct pc_index *index, uint64_t number, struct pc
 
 	pc_lock_acquire(&bucket->lock);
 	link = find_leaf(bucket, number);
-	ret = *link == NULL || (*link)->prepared == 0 ? pc_leaf_reserve(index, link, number, 2) :
-							pc_leaf_share(index, link, 1);
+	ret = pc_leaf_share(index, link, number, 1);
 	*ret_claim = (struct pc_index_claim){ .bucket = bucket, .link = link };
 	if (ret < 0)
 		pc_lock_release(&bucket->lock);

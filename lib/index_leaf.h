@@ -162,11 +162,8 @@ static inline struct pc_mapping mapping_of(const struct pc_extent *extent, uint6
 	};
 }
 
-/* Room for `more` extents beyond those that are there. -ENOMEM. */
-int pc_leaf_reserve(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t more);
-
-/* Room for so many keys besides those that are prepared. -ENOMEM. */
-int pc_leaf_share(struct pc_index *index, struct pc_leaf **link, uint32_t keys);
+/* Room for so many keys besides those that are prepared, in a leaf that need not be there yet (X3). -ENOMEM. */
+int pc_leaf_share(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t keys);
 
 /* Free an empty leaf (X5), or give back memory after a removal. */
 void pc_leaf_trim(struct pc_index *index, struct pc_leaf **link);
