@@ -247,13 +247,9 @@ void pc_clean_commit(struct pcache *cache, struct pc_clean_room *room)
 void pc_clean_kill(void *arg, uint32_t segment_id, uint32_t slot)
 {
 	struct pcache *cache = arg;
-	uint32_t segment_bytes = cache->segments->segment_bytes;
 	uint64_t segment_off = pc_segment_at(cache->segments, segment_id)->off;
-	uint32_t line = slot / 2;
-	int ret = pc_media_store8(cache->media, segment_off + pc_kill_off(segment_bytes, line), PCM_KILLED);
+	int ret = pc_kset_kill(cache->media, segment_off, cache->segments->segment_bytes, slot / 2);
 
-	if (ret == 0)
-		ret = pc_media_flush(cache->media, segment_off + pc_line_off(segment_bytes, line), PCM_LINE);
 	if (ret < 0)
 		atomic_store_explicit(&cache->kill_error, ret, memory_order_relaxed);
 	pc_stats_add(cache->stats, PC_COUNT_KILLS, 1);
@@ -262,17 +258,23 @@ void pc_clean_kill(void *arg, uint32_t segment_id, uint32_t slot)
 		atomic_store_explicit(&cache->clean_emptied, true, memory_order_relaxed);
 }
 
-int pc_clean_fence_kills(struct pcache *cache)
+/* Kills were stored, then fenced with this result. */
+static int finish_kills(struct pcache *cache, int fenced)
 {
 	int ret = atomic_load_explicit(&cache->kill_error, memory_order_relaxed);
 
 	if (ret == 0)
-		ret = pc_media_drain(cache->media);
+		ret = fenced;
 	if (ret < 0)
 		return pc_cache_fail_media(cache, ret);
 	if (pc_unlikely(atomic_load_explicit(&cache->clean_emptied, memory_order_relaxed)))
 		pc_reclaim_wake(cache);
 	return 0;
+}
+
+int pc_clean_fence_kills(struct pcache *cache)
+{
+	return finish_kills(cache, pc_media_drain(cache->media));
 }
 
 /* (L4) */
@@ -293,7 +295,5 @@ int pc_clean_forget(struct pcache *cache, const struct pc_mapping *piece)
 		ret = pc_media_drain(cache->media); /* order: the next write over it finds nothing to kill (L4) */
 	}
 	pc_index_claim_drop(cache->index, &claim, &whole);
-	if (ret < 0)
-		return pc_cache_fail_media(cache, ret);
-	return cache->config.readonly ? 0 : pc_clean_fence_kills(cache);
+	return finish_kills(cache, ret);
 }

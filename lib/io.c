@@ -42,8 +42,7 @@ void pc_plan_add(struct pc_write_plan *plan, const uint8_t *source, size_t len, 
 	uint64_t end = off + len;
 
 	while (off < end) {
-		uint64_t boundary = pc_align_down(off, PCM_KEY_MAX_BYTES) + PCM_KEY_MAX_BYTES;
-		uint32_t key_len = (uint32_t)(pc_min64(end, boundary) - off);
+		uint32_t key_len = (uint32_t)(pc_key_end(off, end) - off);
 
 		plan->sources[plan->count] = source;
 		plan->keys[plan->count++] = (struct pc_key){

@@ -162,6 +162,13 @@ enum pc_clean_line pc_kset_decode_clean(const struct pc_kset_scope *scope, const
 	return ret_key->len == 0 ? PC_CLEAN_NONE : PC_CLEAN_VALID;
 }
 
+int pc_kset_kill(struct pc_media *media, uint64_t segment_off, uint32_t segment_bytes, uint32_t line)
+{
+	int ret = pc_media_store8(media, segment_off + pc_kill_off(segment_bytes, line), PCM_KILLED);
+
+	return ret < 0 ? ret : pc_media_flush(media, segment_off + pc_line_off(segment_bytes, line), PCM_LINE);
+}
+
 struct pc_key pc_key_decode(const struct pcm_key *raw)
 {
 	return (struct pc_key){

@@ -100,6 +100,12 @@ enum pc_clean_line {
 enum pc_clean_line pc_kset_decode_clean(const struct pc_kset_scope *scope, const struct pc_lines *lines, uint32_t line,
 					struct pc_key *ret_key);
 
+/* Where a key that begins at `off`, of a range up to `end`, ends: it crosses no multiple of PCM_KEY_MAX_BYTES. */
+static inline uint64_t pc_key_end(uint64_t off, uint64_t end)
+{
+	return pc_min64(end, pc_align_down(off, PCM_KEY_MAX_BYTES) + PCM_KEY_MAX_BYTES);
+}
+
 static inline uint32_t pc_clean_data_off(uint32_t line)
 {
 	return PCM_SEGMENT_HEADER + line * PCM_BLOCK;
@@ -110,6 +116,9 @@ static inline uint32_t pc_clean_blocks(uint32_t segment_bytes)
 {
 	return pc_segment_room(segment_bytes) / (PCM_BLOCK / PCM_UNIT + 1);
 }
+
+/* Kill the key in this line of the clean segment at media offset `segment_off`: stored and flushed. */
+int pc_kset_kill(struct pc_media *media, uint64_t segment_off, uint32_t segment_bytes, uint32_t line);
 
 /* Offset in the segment of the word that kills the key in this line. */
 static inline uint32_t pc_kill_off(uint32_t segment_bytes, uint32_t line)

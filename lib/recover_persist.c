@@ -83,12 +83,8 @@ static int flush_lines(struct pcache *cache, const struct pc_replayed_clean *ite
 
 static int kill_loser(struct pcache *cache, const struct pc_loser *loser)
 {
-	uint32_t segment_bytes = cache->segments->segment_bytes;
-	uint64_t segment_off = pc_segment_at(cache->segments, loser->segment)->off;
-	int ret = pc_media_store8(cache->media, segment_off + pc_kill_off(segment_bytes, loser->line), PCM_KILLED);
-
-	return ret < 0 ? ret :
-			 pc_media_flush(cache->media, segment_off + pc_line_off(segment_bytes, loser->line), PCM_LINE);
+	return pc_kset_kill(cache->media, pc_segment_at(cache->segments, loser->segment)->off,
+			    cache->segments->segment_bytes, loser->line);
 }
 
 /* Flushed; a fence makes it durable (V1, V8). */

@@ -108,8 +108,7 @@ static int write_piece(struct pcache *cache, struct pc_write_plan *plan, struct 
 	plan->count = 0;
 	plan->units = 0;
 	while (off < end) {
-		uint64_t boundary = pc_align_down(off, PCM_KEY_MAX_BYTES) + PCM_KEY_MAX_BYTES;
-		size_t key_len = pc_min64(end, boundary) - off;
+		size_t key_len = pc_key_end(off, end) - off;
 
 		pc_plan_add(plan, take(at, key_len, room), key_len, off);
 		room += key_len;
