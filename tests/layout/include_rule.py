@@ -22,12 +22,12 @@ HEADER_ROWS = [
     ["meta.h", "kset.h"],
     ["stream.h", "segment.h", "index.h", "overlay.h", "config.h", "stats.h", "ghost.h", "misses.h", "sequential.h"],
     ["cache.h"],
-    ["recover.h"],
+    ["enter.h", "recover.h"],
 ]
 
 # The flows and the public functions. They may include every interface.
 FLOW_SOURCES = [
-    "batch.c", "cache.c", "clean.c", "io.c", "miss.c", "move.c", "reclaim.c", "recover.c", "replay.c", "rotate.c",
+    "batch.c", "cache.c", "clean.c", "enter.c", "io.c", "miss.c", "move.c", "reclaim.c", "recover.c", "replay.c", "rotate.c",
     "vector.c", "writeback.c", "pcache.c",
 ]
 
