@@ -194,6 +194,13 @@ ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t 
 ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, unsigned flags);
 int pc_io_flush(struct pcache *cache);
 
+/*
+ * What the cache has from off on, up to the first hole or to where one look-up ends: its bytes, or negative errno.
+ * *ret_hole: bytes that are missing behind them; 0: look again from there.
+ */
+ssize_t pc_io_read_cached(struct pcache *cache, void *buf, size_t len, uint64_t off, uint64_t *ret_hole);
+void pc_io_count_read(struct pcache *cache, size_t len);
+
 static inline struct pc_clean *pc_clean_of(struct pcache *cache, enum pc_stream_kind kind)
 {
 	return &cache->clean[kind - PC_STREAM_FILL];
@@ -206,6 +213,23 @@ static inline uint64_t pc_tunable(const struct pcache *cache, enum pcache_tunabl
 
 /* miss.c: bytes [off, off + len) of one leaf are a hole. How many were read; 0: it is none any more, look again. */
 ssize_t pc_miss_read(struct pcache *cache, void *buf, size_t len, uint64_t off);
+
+/* The same in two halves, for a caller that does not wait for the backing. */
+struct pc_miss_begun {
+	struct pc_miss *miss;
+	uint64_t off;
+	size_t len;     /* that the caller lacks, from off on */
+	bool is_listed; /* others may join, and it may be kept */
+};
+
+/*
+ * 0: read miss->len bytes at miss->off of the backing into miss->data, then pc_miss_end(). -EAGAIN: no hole any more,
+ * look again. -ENOMEM.
+ */
+int pc_miss_begin(struct pcache *cache, size_t len, uint64_t off, struct pc_miss_begun *ret_begun);
+
+/* `result` of the read: 0 or negative errno. Returns as pc_miss_read(). `begun` is gone. */
+ssize_t pc_miss_end(struct pcache *cache, struct pc_miss_begun *begun, int result, void *buf);
 
 /* clean.c: room for blocks in FILL or HOT, and what becomes of it. */
 struct pc_clean_room {

@@ -417,33 +417,32 @@ static int read_cached(struct pcache *cache, const struct pc_piece *piece, void 
 	return 0;
 }
 
-/* Read what one look-up finds; returns how many bytes are done, or an error. 0: everything moved, look up again. */
-static ssize_t read_some(struct pcache *cache, uint8_t *buf, size_t len, uint64_t off, bool nowait)
+void pc_io_count_read(struct pcache *cache, size_t len)
+{
+	pc_stats_add(cache->stats, PC_COUNT_READS, 1);
+	pc_stats_add(cache->stats, PC_COUNT_READ_BYTES, len);
+}
+
+ssize_t pc_io_read_cached(struct pcache *cache, void *buf, size_t len, uint64_t off, uint64_t *ret_hole)
 {
 	struct pc_piece pieces[READ_PIECES];
 	unsigned count = pc_index_lookup(cache->index, off, len, pieces, READ_PIECES);
 	size_t done = 0;
 
+	*ret_hole = 0;
 	for (unsigned i = 0; i < count; i++) {
-		const struct pc_piece *piece = &pieces[i];
+		int ret;
 
-		if (piece->cached) {
-			int ret = read_cached(cache, piece, buf + done);
-
-			if (ret == -EAGAIN)
-				return (ssize_t)done;
-			if (ret < 0)
-				return ret;
-		} else {
-			ssize_t ret = nowait ? -EAGAIN :
-					       pc_miss_read(cache, buf + done, piece->mapping.len, piece->mapping.off);
-
-			if (ret < 0)
-				return ret;
-			if ((size_t)ret < piece->mapping.len)
-				return (ssize_t)done + ret;
+		if (!pieces[i].cached) {
+			*ret_hole = pieces[i].mapping.len;
+			break;
 		}
-		done += piece->mapping.len;
+		ret = read_cached(cache, &pieces[i], (uint8_t *)buf + done);
+		if (ret == -EAGAIN)
+			break;
+		if (ret < 0)
+			return ret;
+		done += pieces[i].mapping.len;
 	}
 	return (ssize_t)done;
 }
@@ -454,14 +453,20 @@ ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, un
 
 	pc_index_prefetch_bucket(cache->index, off);
 	while (done < len) {
-		ssize_t ret = read_some(cache, (uint8_t *)buf + done, len - done, off + done,
-					(flags & PCACHE_NOWAIT) != 0);
+		uint64_t hole;
+		ssize_t ret = pc_io_read_cached(cache, (uint8_t *)buf + done, len - done, off + done, &hole);
 
 		if (ret < 0)
 			return ret;
 		done += (size_t)ret;
+		if (hole == 0)
+			continue;
+		ret = (flags & PCACHE_NOWAIT) != 0 ? -EAGAIN :
+						     pc_miss_read(cache, (uint8_t *)buf + done, hole, off + done);
+		if (ret < 0)
+			return ret;
+		done += (size_t)ret;
 	}
-	pc_stats_add(cache->stats, PC_COUNT_READS, 1);
-	pc_stats_add(cache->stats, PC_COUNT_READ_BYTES, len);
+	pc_io_count_read(cache, len);
 	return (ssize_t)len;
 }

@@ -5,7 +5,7 @@
  *   whole blocks around the range, more of them ahead of a sequential reader -> list of misses, or a place in one that is
  *   under way -> look that it is still a hole -> backing -> caller -> clean blocks
  *
- * (I1) A miss is in the list before it is looked whether its range is a hole (F1).
+ * (I1) A miss is in the list before it is looked whether its range is a hole (F1): hole_of_own().
  * (I2) A block is kept only while it is a hole and the miss is not stale, both seen under a claim of the index.
  * (I3) The caller gets his bytes whatever becomes of keeping them. They are kept from memory of our own: the caller's
  *      buffer may change.
@@ -178,21 +178,45 @@ static ssize_t copy_out(struct pcache *cache, const struct pc_miss *miss, void *
 	return (ssize_t)len;
 }
 
-/* In the list, and ours. */
-static ssize_t read_own(struct pcache *cache, struct pc_miss *miss, void *buf, size_t len, uint64_t off)
+/* A miss in the list, and ours: the range is looked at only now (I1). 0: it is no hole any more. */
+static uint64_t hole_of_own(struct pcache *cache, size_t len, uint64_t off)
 {
-	uint64_t hole = pc_index_hole_bytes(cache->index, off, len); /* order: the miss is in the list (I1) */
-	ssize_t ret = hole == 0 ? 0 : pc_backing_read(cache->backing, miss->data, miss->off, miss->len);
+	return pc_index_hole_bytes(cache->index, off, len);
+}
 
-	pc_misses_finish(&cache->misses, miss, hole == 0 ? -EAGAIN : (int)ret);
-	if (hole > 0 && ret < 0) {
-		ret = read_past(cache, buf, hole, off); /* what failed may be what nobody asked for */
-	} else if (hole > 0) {
-		ret = copy_out(cache, miss, buf, hole, off);
+/* Its read has ended: to the caller, and kept. */
+static ssize_t end_own(struct pcache *cache, struct pc_miss *miss, int result, void *buf, size_t len, uint64_t off)
+{
+	ssize_t ret;
+
+	pc_misses_finish(&cache->misses, miss, result);
+	if (result < 0) {
+		ret = read_past(cache, buf, len, off); /* what failed may be what nobody asked for */
+	} else {
+		ret = copy_out(cache, miss, buf, len, off);
 		keep(cache, miss);
 	}
 	pc_misses_leave(&cache->misses, miss, true);
 	return ret;
+}
+
+static void drop_own(struct pcache *cache, struct pc_miss *miss)
+{
+	pc_misses_finish(&cache->misses, miss, -EAGAIN);
+	pc_misses_leave(&cache->misses, miss, true);
+}
+
+static ssize_t read_own(struct pcache *cache, struct pc_miss *miss, void *buf, size_t len, uint64_t off)
+{
+	uint64_t hole = hole_of_own(cache, len, off);
+	int result;
+
+	if (hole == 0) {
+		drop_own(cache, miss);
+		return 0;
+	}
+	result = pc_backing_read(cache->backing, miss->data, miss->off, miss->len);
+	return end_own(cache, miss, result, buf, hole, off);
 }
 
 /* Somebody else's (F2). */
@@ -211,6 +235,14 @@ static ssize_t read_joined(struct pcache *cache, struct pc_miss *miss, void *buf
 	return ret;
 }
 
+static void count_ahead(struct pcache *cache, const struct plan *plan)
+{
+	if (plan->ahead_bytes == 0)
+		return;
+	pc_stats_add(cache->stats, PC_COUNT_READ_AHEAD_BYTES, plan->ahead_bytes);
+	pc_sequential_advance(&cache->sequential, plan->end, plan->end + plan->ahead_bytes);
+}
+
 ssize_t pc_miss_read(struct pcache *cache, void *buf, size_t len, uint64_t off)
 {
 	struct plan plan = make_plan(cache, off, len);
@@ -226,9 +258,43 @@ ssize_t pc_miss_read(struct pcache *cache, void *buf, size_t len, uint64_t off)
 		pc_miss_delete(miss);
 		return read_joined(cache, other, buf, len, off);
 	}
-	if (plan.ahead_bytes > 0) {
-		pc_stats_add(cache->stats, PC_COUNT_READ_AHEAD_BYTES, plan.ahead_bytes);
-		pc_sequential_advance(&cache->sequential, plan.end, plan.end + plan.ahead_bytes);
-	}
+	count_ahead(cache, &plan);
 	return read_own(cache, miss, buf, len, off);
+}
+
+/* ---- in two halves ---- */
+
+int pc_miss_begin(struct pcache *cache, size_t len, uint64_t off, struct pc_miss_begun *ret_begun)
+{
+	struct plan plan = make_plan(cache, off, len);
+	struct pc_miss_begun begun = { .off = off, .len = len };
+	int ret = pc_miss_new(plan.off, plan.end + plan.ahead_bytes - plan.off, &begun.miss);
+
+	if (ret < 0)
+		return ret;
+	if (!plan.keep)
+		pc_stats_add(cache->stats, PC_COUNT_BYPASSED_BYTES, len);
+	/* Where somebody else is reading it we do not wait for him: it is read once more, and he keeps it. */
+	begun.is_listed = plan.keep && pc_misses_enter(&cache->misses, begun.miss, off);
+	if (begun.is_listed) {
+		count_ahead(cache, &plan);
+		begun.len = hole_of_own(cache, len, off);
+	}
+	if (begun.len == 0) {
+		drop_own(cache, begun.miss);
+		return -EAGAIN;
+	}
+	*ret_begun = begun;
+	return 0;
+}
+
+ssize_t pc_miss_end(struct pcache *cache, struct pc_miss_begun *begun, int result, void *buf)
+{
+	ssize_t ret;
+
+	if (begun->is_listed)
+		return end_own(cache, begun->miss, result, buf, begun->len, begun->off);
+	ret = result < 0 ? result : copy_out(cache, begun->miss, buf, begun->len, begun->off);
+	pc_miss_delete(begun->miss);
+	return ret;
 }

@@ -61,6 +61,25 @@ static struct pc_miss *find_locked(struct pc_misses *misses, uint64_t off)
 	return miss;
 }
 
+static void link_locked(struct pc_misses *misses, struct pc_miss *miss)
+{
+	miss->next = misses->first;
+	misses->first = miss;
+	atomic_fetch_add_explicit(&misses->count, 1, memory_order_relaxed);
+}
+
+bool pc_misses_enter(struct pc_misses *misses, struct pc_miss *miss, uint64_t off)
+{
+	bool is_ours;
+
+	pthread_mutex_lock(&misses->lock);
+	is_ours = find_locked(misses, off) == NULL;
+	if (is_ours)
+		link_locked(misses, miss);
+	pthread_mutex_unlock(&misses->lock);
+	return is_ours;
+}
+
 struct pc_miss *pc_misses_join(struct pc_misses *misses, struct pc_miss *miss, uint64_t off)
 {
 	struct pc_miss *other;
@@ -68,9 +87,7 @@ struct pc_miss *pc_misses_join(struct pc_misses *misses, struct pc_miss *miss, u
 	pthread_mutex_lock(&misses->lock);
 	other = find_locked(misses, off);
 	if (other == NULL) {
-		miss->next = misses->first;
-		misses->first = miss;
-		atomic_fetch_add_explicit(&misses->count, 1, memory_order_relaxed);
+		link_locked(misses, miss);
 	} else {
 		other->users++;
 		while (!other->is_done)

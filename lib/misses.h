@@ -45,6 +45,9 @@ void pc_miss_delete(struct pc_miss *miss);
  */
 struct pc_miss *pc_misses_join(struct pc_misses *misses, struct pc_miss *miss, uint64_t off);
 
+/* The same without a wait: false where another one has `off`, under way or done; `miss` is not in the list then. */
+bool pc_misses_enter(struct pc_misses *misses, struct pc_miss *miss, uint64_t off);
+
 /* The read of a miss in the list has ended. */
 void pc_misses_finish(struct pc_misses *misses, struct pc_miss *miss, int result);
 
