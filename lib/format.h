@@ -154,12 +154,21 @@ static_assert(offsetof(struct pcm_kset, durable_below) == 12, "pcm_kset.durable_
 static_assert(offsetof(struct pcm_kset, seq) == 16, "pcm_kset.seq");
 static_assert(offsetof(struct pcm_kset, order) == 24, "pcm_kset.order");
 
+/*
+ * Keys of the WRITE stream may have no data: exactly one of these flags, stored_len and data_crc 0, and one unit all the
+ * same, so that the order of units is that of the keys.
+ */
+#define PCM_KEY_ZERO       1u /* zeroes */
+#define PCM_KEY_DISCARD    2u /* zeroes; a hole on the backing is welcome */
+#define PCM_KEY_INVALIDATE 4u /* what older keys said is void: the backing has newer bytes */
+#define PCM_KEY_LOST       8u /* written bytes that were damaged before they reached the backing */
+
 struct pcm_key {
 	le64 off;  /* bytes, on the backing */
 	le32 len;  /* bytes, 1..PCM_KEY_MAX_BYTES */
 	le32 data_off; /* bytes, in the segment */
 	le32 data_crc; /* CRC32C of the stored bytes */
-	le16 flags;
+	le16 flags;    /* 0, or one of PCM_KEY_* */
 	le16 volume; /* 0 */
 	le32 stored_len; /* bytes stored in the segment; 0 for keys without data */
 	le32 reserved;

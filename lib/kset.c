@@ -6,6 +6,7 @@
  *      in another line or segment, ever validates.
  * (K2) A kset is believed only as a whole: header, every key, every bound. Nothing of an invalid one is used.
  * (K3) Decoding works on private memory and reads each field once: what was checked is what is used.
+ * (K4) A key has data, all of its bytes, and no flag; or none, and exactly one flag says what its range is instead.
  */
 #include "kset.h"
 
@@ -84,6 +85,22 @@ static uint32_t kset_crc(uint32_t seed, const struct pc_lines *lines, uint32_t l
 	return crc;
 }
 
+/* (K4) */
+static bool has_sane_flags(const struct pc_key *key)
+{
+	switch (key->flags) {
+	case 0:
+		return key->stored_len == key->len;
+	case PCM_KEY_ZERO:
+	case PCM_KEY_DISCARD:
+	case PCM_KEY_INVALIDATE:
+	case PCM_KEY_LOST:
+		return key->stored_len == 0 && key->data_crc == 0;
+	default:
+		return false;
+	}
+}
+
 static bool key_is_sane(const struct pc_kset_scope *scope, const struct pc_lines *lines, uint32_t line, uint32_t i,
 			uint32_t line_count)
 {
@@ -93,9 +110,9 @@ static bool key_is_sane(const struct pc_kset_scope *scope, const struct pc_lines
 
 	memcpy(&raw, slot_at(lines, line, i + 1), sizeof(raw));
 	key = pc_key_decode(&raw);
-	if (key.flags != 0 || pc_get16(raw.volume) != 0 || pc_get32(raw.reserved) != 0)
+	if (!has_sane_flags(&key) || pc_get16(raw.volume) != 0 || pc_get32(raw.reserved) != 0)
 		return false;
-	if (key.len == 0 || key.len > PCM_KEY_MAX_BYTES || key.stored_len != key.len)
+	if (key.len == 0 || key.len > PCM_KEY_MAX_BYTES)
 		return false;
 	if (key.off > scope->backing_bytes || key.len > scope->backing_bytes - key.off)
 		return false;
@@ -155,7 +172,8 @@ enum pc_clean_line pc_kset_decode_clean(const struct pc_kset_scope *scope, const
 	*ret_key = (struct pc_key){ 0 };
 	if (is_valid)
 		*ret_key = pc_kset_key(&one, line, 0);
-	if (ret_key->off % PCM_BLOCK != 0 || ret_key->len != PCM_BLOCK || ret_key->data_off != pc_clean_data_off(line))
+	if (ret_key->off % PCM_BLOCK != 0 || ret_key->len != PCM_BLOCK || ret_key->stored_len != PCM_BLOCK ||
+	    ret_key->data_off != pc_clean_data_off(line))
 		*ret_key = (struct pc_key){ 0 };
 	if (is_killed)
 		return PC_CLEAN_KILLED;

@@ -45,6 +45,12 @@ struct pc_lines {
 	uint32_t end;
 };
 
+/* Units that a key takes; one also without data. */
+static inline uint32_t pc_key_units(uint32_t stored_len)
+{
+	return stored_len == 0 ? 1 : (stored_len + PCM_UNIT - 1) / PCM_UNIT;
+}
+
 static inline uint32_t pc_kset_lines(uint32_t keys)
 {
 	return (keys + 2) / 2;

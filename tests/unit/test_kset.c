@@ -43,6 +43,31 @@ START_TEST(kset_of_any_number_of_keys_comes_back)
 }
 END_TEST
 
+START_TEST(kset_of_keys_with_and_without_data_comes_back)
+{
+	static const uint16_t flags[] = { 0, PCM_KEY_ZERO, PCM_KEY_DISCARD, PCM_KEY_INVALIDATE, PCM_KEY_LOST };
+	struct pc_kset kset = kset_of(PC_ARRAY_SIZE(flags));
+	struct pc_key keys[PC_ARRAY_SIZE(flags)];
+
+	for (unsigned i = 0; i < kset.count; i++) {
+		keys[i] = random_key();
+		keys[i].flags = flags[i];
+		if (flags[i] != 0)
+			keys[i].data_crc = keys[i].stored_len = 0;
+	}
+	encode(7, &kset, keys);
+	ck_assert(is_valid(7));
+	for (unsigned i = 0; i < kset.count; i++) {
+		struct pc_key key = pc_kset_key(&lines, 7, i);
+
+		ck_assert(key.flags == flags[i] && key.off == keys[i].off && key.len == keys[i].len);
+		ck_assert(key.stored_len == keys[i].stored_len && key.data_off == keys[i].data_off);
+		ck_assert_uint_eq(pc_key_units(key.stored_len),
+				  flags[i] != 0 ? 1 : (key.len + PCM_UNIT - 1) / PCM_UNIT);
+	}
+}
+END_TEST
+
 START_TEST(kset_in_any_line_comes_back)
 {
 	for (uint32_t line = 0; line < LINES_MAX; line++)
@@ -223,6 +248,7 @@ END_TEST
 static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, kset_of_any_number_of_keys_comes_back);
+	tcase_add_test(tcase, kset_of_keys_with_and_without_data_comes_back);
 	tcase_add_test(tcase, kset_in_any_line_comes_back);
 	tcase_add_test(tcase, kset_in_a_part_of_the_lines_comes_back);
 	tcase_add_test(tcase, ksets_in_a_row_do_not_disturb_each_other);

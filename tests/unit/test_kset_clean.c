@@ -190,10 +190,10 @@ END_TEST
 /* A whole key set, right checksum and all, that no clean segment can have. */
 START_TEST(key_that_no_clean_segment_has_is_none)
 {
-	struct pc_key keys[8];
+	struct pc_key keys[9];
 	struct pc_key killed;
 
-	for (unsigned i = 0; i < 8; i++)
+	for (unsigned i = 0; i < 9; i++)
 		keys[i] = clean_key(10);
 	keys[0].off = OFF + 512;
 	keys[1].len = keys[1].stored_len = PCM_BLOCK - 1;
@@ -203,7 +203,9 @@ START_TEST(key_that_no_clean_segment_has_is_none)
 	keys[5].stored_len = 0;
 	keys[6].off = BACKING_BYTES;
 	keys[7].flags = 1;
-	for (unsigned i = 0; i < 8; i++) {
+	keys[8].flags = PCM_KEY_ZERO; /* in WRITE this would be one */
+	keys[8].data_crc = keys[8].stored_len = 0;
+	for (unsigned i = 0; i < 9; i++) {
 		put_key(10, &keys[i]);
 		EXPECT(kind_of(10) == PC_CLEAN_NONE);
 		kill_line(10);

@@ -211,7 +211,7 @@ START_TEST(key_with_data_in_the_last_line_of_its_kset_is_invalid)
 }
 END_TEST
 
-START_TEST(key_with_flags_is_invalid)
+START_TEST(key_with_data_and_flags_is_invalid)
 {
 	struct pc_key key = key_on_backing(0, 64);
 
@@ -219,6 +219,56 @@ START_TEST(key_with_flags_is_invalid)
 		key.flags = (uint16_t)(1u << bit);
 		refuse_key(&key);
 	}
+}
+END_TEST
+
+/* (K4) */
+START_TEST(key_without_data_says_exactly_one_thing)
+{
+	struct pc_key key = { .off = 4096, .len = 4096, .data_off = PCM_SEGMENT_HEADER };
+
+	for (unsigned flags = 0; flags <= UINT16_MAX; flags++) {
+		key.flags = (uint16_t)flags;
+		if (flags == PCM_KEY_ZERO || flags == PCM_KEY_DISCARD || flags == PCM_KEY_INVALIDATE || flags == PCM_KEY_LOST)
+			accept_key(100, &key);
+		else if (flags < 64 || (flags & (flags - 1)) == 0)
+			refuse_key(&key);
+	}
+	key.flags = PCM_KEY_ZERO;
+	key.data_crc = 1;
+	refuse_key(&key);
+	key.data_crc = 0;
+	key.stored_len = 1;
+	refuse_key(&key);
+	key.stored_len = key.len;
+	refuse_key(&key);
+}
+END_TEST
+
+/* Its one unit is as much in the segment as data would be, and its range as much on the backing. */
+START_TEST(key_without_data_is_bounded_as_one_with)
+{
+	struct pc_key key = { .off = 0, .len = PCM_KEY_MAX_BYTES, .flags = PCM_KEY_ZERO };
+	uint32_t line_off = pc_line_off(SEGMENT_BYTES, 100);
+
+	key.data_off = line_off - PCM_UNIT;
+	accept_key(100, &key);
+	key.data_off = line_off;
+	refuse_key(&key);
+	key.data_off = line_off - PCM_UNIT - 1;
+	refuse_key(&key);
+	key.data_off = PCM_SEGMENT_HEADER - PCM_UNIT;
+	refuse_key(&key);
+	key.data_off = PCM_SEGMENT_HEADER;
+	key.len++;
+	refuse_key(&key);
+	key.len = 0;
+	refuse_key(&key);
+	key.len = PCM_KEY_MAX_BYTES;
+	key.off = 1;
+	refuse_key(&key);
+	key.off = BACKING_BYTES;
+	refuse_key(&key);
 }
 END_TEST
 
@@ -379,7 +429,9 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, key_with_impossible_length_is_invalid);
 	tcase_add_test(tcase, key_with_data_out_of_place_is_invalid);
 	tcase_add_test(tcase, key_with_data_in_the_last_line_of_its_kset_is_invalid);
-	tcase_add_test(tcase, key_with_flags_is_invalid);
+	tcase_add_test(tcase, key_with_data_and_flags_is_invalid);
+	tcase_add_test(tcase, key_without_data_says_exactly_one_thing);
+	tcase_add_test(tcase, key_without_data_is_bounded_as_one_with);
 	tcase_add_test(tcase, kset_with_more_keys_than_allowed_is_invalid);
 	tcase_add_test(tcase, kset_that_reaches_beyond_the_last_line_is_invalid);
 	tcase_add_test(tcase, kset_that_calls_its_own_line_durable_is_invalid);
