@@ -23,6 +23,9 @@
  *      fetched is not believed: only the lock makes it true.
  * (X7) Whoever takes bytes from a clean key kills it first, under the leaf's lock, and only then are its live bytes
  *      counted down: a segment without live bytes has no kill on its way to it.
+ * (X8) A tombstone wins over what is older and leaves nothing behind: it is removed as soon as it has been entered. In
+ *      a replay what is older may still come, so all tombstones stay until its end. Afterwards none is needed: all
+ *      that comes is newer.
  *
  * Lock: pc_bucket.lock (rank PC_RANK_LEAF). Nothing is called with it held but the allocator.
  */
@@ -228,6 +231,15 @@ static int merge(struct pc_index *index, struct pc_leaf *leaf, const struct pc_e
 	return kills;
 }
 
+/* (X8) */
+static void bury(struct pc_index *index, struct pc_leaf *leaf, const struct pc_extent *tombstone)
+{
+	if (index->replays)
+		atomic_store_explicit(&index->has_tombstones, true, memory_order_relaxed);
+	else
+		pc_leaf_drop(index, leaf, PC_TOMBSTONES, (uint32_t)tombstone->off, extent_end(tombstone));
+}
+
 /* ---- entering ---- */
 
 static uint32_t keys_in(uint64_t off, uint64_t end)
@@ -325,6 +337,8 @@ int pc_index_publish(struct pc_index *index, const struct pc_mapping *mapping)
 	pc_lock_acquire(&bucket->lock);
 	link = find_leaf(bucket, number);
 	kills = merge(index, *link, &new);
+	if (pc_unlikely(new.kind == PC_MAPPING_TOMBSTONE))
+		bury(index, *link, &new);
 	(*link)->prepared--;
 	pc_leaf_trim(index, link);
 	update_hint(bucket, link);
@@ -359,6 +373,8 @@ int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping)
 	ret = make_room(index, link, number, &new);
 	if (pc_likely(ret == 0)) {
 		ret = merge(index, *link, &new);
+		if (pc_unlikely(new.kind == PC_MAPPING_TOMBSTONE))
+			bury(index, *link, &new);
 		pc_leaf_trim(index, link);
 		update_hint(bucket, link);
 	}

@@ -16,15 +16,24 @@
 
 #define PC_HITS_MAX       3u           /* more look-ups of a mapping are not counted */
 
+/* What a mapping says of its bytes. */
+enum pc_mapping_kind {
+	PC_MAPPING_DATA,      /* they are in its segment */
+	PC_MAPPING_ZERO,      /* they are zeroes; nothing is stored */
+	PC_MAPPING_LOST,      /* they were damaged; nothing can be read */
+	PC_MAPPING_TOMBSTONE, /* older mappings of them are void; never found by a look-up */
+};
+
 /* Some bytes of the backing and the place in the cache that holds them. */
 struct pc_mapping {
 	uint64_t off; /* on the backing */
 	uint32_t len; /* 1..PC_INDEX_KEY_MAX */
 	uint32_t segment;
-	uint32_t data_off; /* in the segment, of the first byte */
+	uint32_t data_off; /* in the segment, of the first byte; without data it means nothing */
 	uint32_t slot;     /* of the key, in the segment */
 	uint8_t hits;      /* look-ups since it was entered, up to PC_HITS_MAX */
 	bool verified;     /* the data has matched its CRC since open, or was written since */
+	uint8_t kind;      /* enum pc_mapping_kind */
 };
 
 /* A piece of a looked-up range: cached, or a hole. */
@@ -58,6 +67,13 @@ void pc_index_delete(struct pc_index *index);
 
 /* Before a mapping can displace a clean one. */
 void pc_index_set_killer(struct pc_index *index, pc_index_kill_fn kill, void *arg);
+
+/*
+ * Around a replay, which enters keys in any order: in between tombstones stay where they are, so that they void older
+ * mappings that come later (X8). No other call is running at either.
+ */
+void pc_index_begin_replay(struct pc_index *index);
+void pc_index_end_replay(struct pc_index *index);
 
 /*
  * Hints: the range at `off` will soon be looked up or entered. The first brings its bucket near, the second what hangs

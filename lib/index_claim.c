@@ -62,15 +62,20 @@ bool pc_index_find_in(struct pc_index *index, uint32_t segment, uint64_t off, ui
 
 /* ---- removing ---- */
 
-static void drop_from_leaf(struct pc_index *index, struct pc_leaf *leaf, uint32_t segment, uint32_t from, uint32_t end)
+static bool is_dropped(const struct pc_extent *extent, uint32_t segment)
+{
+	return segment == PC_TOMBSTONES ? extent->kind == PC_MAPPING_TOMBSTONE : extent->segment == segment;
+}
+
+void pc_leaf_drop(struct pc_index *index, struct pc_leaf *leaf, uint32_t segment, uint32_t from, uint32_t end)
 {
 	uint32_t first = first_behind(leaf, from);
 	uint32_t kept = first;
 	uint32_t i = first;
 
 	for (; i < leaf->count && leaf->extents[i].off < end; i++) {
-		if (leaf->extents[i].segment == segment)
-			add_live(index, segment, -(int64_t)(leaf->extents[i].len_minus_1 + 1));
+		if (is_dropped(&leaf->extents[i], segment))
+			add_live(index, leaf->extents[i].segment, -(int64_t)(leaf->extents[i].len_minus_1 + 1));
 		else
 			leaf->extents[kept++] = leaf->extents[i];
 	}
@@ -89,7 +94,7 @@ void pc_index_drop(struct pc_index *index, uint32_t segment, uint64_t off, uint3
 	pc_lock_acquire(&bucket->lock);
 	link = find_leaf(bucket, number);
 	if (*link != NULL) {
-		drop_from_leaf(index, *link, segment, from, from + len);
+		pc_leaf_drop(index, *link, segment, from, from + len);
 		pc_leaf_trim(index, link);
 		update_hint(bucket, link);
 	}
@@ -107,7 +112,7 @@ void pc_index_drop_segment(struct pc_index *index, uint32_t segment)
 			struct pc_leaf *leaf = *link;
 			uint64_t number = leaf->number;
 
-			drop_from_leaf(index, leaf, segment, 0, PC_LEAF_BYTES);
+			pc_leaf_drop(index, leaf, segment, 0, PC_LEAF_BYTES);
 			pc_leaf_trim(index, link);
 			update_hint(bucket, link);
 			if (*link != NULL && (*link)->number == number)
@@ -115,6 +120,19 @@ void pc_index_drop_segment(struct pc_index *index, uint32_t segment)
 		}
 		pc_lock_release(&bucket->lock);
 	}
+}
+
+/* (X8) */
+void pc_index_begin_replay(struct pc_index *index)
+{
+	index->replays = true;
+}
+
+void pc_index_end_replay(struct pc_index *index)
+{
+	index->replays = false;
+	if (atomic_exchange_explicit(&index->has_tombstones, false, memory_order_relaxed))
+		pc_index_drop_segment(index, PC_TOMBSTONES);
 }
 
 /* ---- claims ---- */
@@ -194,7 +212,7 @@ void pc_index_claim_drop(struct pc_index *index, struct pc_index_claim *claim, c
 {
 	uint32_t from = (uint32_t)(mapping->off % PC_LEAF_BYTES);
 
-	drop_from_leaf(index, *claim->link, mapping->segment, from, from + mapping->len);
+	pc_leaf_drop(index, *claim->link, mapping->segment, from, from + mapping->len);
 	unclaim(index, claim);
 }
 

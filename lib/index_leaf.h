@@ -16,7 +16,8 @@ struct pc_extent {
 	uint64_t slot : 21; /* of the key, in its segment */
 	uint64_t verified : 1;
 	uint64_t hits : 2;
-	uint64_t : 6;
+	uint64_t kind : 2;
+	uint64_t : 4;
 	uint64_t data_off : 26; /* in the segment */
 	uint64_t segment : 22;
 	uint64_t : 16;
@@ -53,6 +54,8 @@ struct pc_index {
 	uint32_t segment_count;
 	pc_index_kill_fn kill;
 	void *kill_arg;
+	bool replays;
+	_Atomic bool has_tombstones; /* of a replay */
 
 	_Alignas(PC_CACHE_LINE) _Atomic uint64_t leaf_bytes; /* of memory */
 };
@@ -144,6 +147,7 @@ static inline struct pc_extent extent_of(const struct pc_mapping *mapping)
 		.slot = mapping->slot,
 		.verified = mapping->verified,
 		.hits = mapping->hits & PC_HITS_MAX,
+		.kind = mapping->kind & 3u,
 		.data_off = mapping->data_off,
 		.segment = mapping->segment,
 	};
@@ -159,6 +163,7 @@ static inline struct pc_mapping mapping_of(const struct pc_extent *extent, uint6
 		.slot = (uint32_t)extent->slot,
 		.verified = extent->verified,
 		.hits = extent->hits,
+		.kind = extent->kind,
 	};
 }
 
@@ -167,6 +172,10 @@ int pc_leaf_share(struct pc_index *index, struct pc_leaf **link, uint64_t number
 
 /* Free an empty leaf (X5), or give back memory after a removal. */
 void pc_leaf_trim(struct pc_index *index, struct pc_leaf **link);
+
+/* Remove the extents that begin in [from, end) and are in this segment, or, with PC_TOMBSTONES, that are tombstones. */
+#define PC_TOMBSTONES UINT32_MAX
+void pc_leaf_drop(struct pc_index *index, struct pc_leaf *leaf, uint32_t segment, uint32_t from, uint32_t end);
 
 /*
  * Put [from, to) of `new` in the place of whatever is there; with `kill`, what is clean there is killed. The leaf has

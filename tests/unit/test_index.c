@@ -85,6 +85,99 @@ START_TEST(two_keys_in_any_relation_give_each_byte_to_the_later)
 }
 END_TEST
 
+/* ---- kinds ---- */
+
+static void insert_kind(uint32_t segment, uint64_t off, uint32_t len, uint32_t slot, enum pc_mapping_kind kind)
+{
+	const struct pc_mapping mapping = {
+		.off = BASE + off, .len = len, .segment = segment, .slot = slot, .kind = (uint8_t)kind,
+	};
+
+	ck_assert_int_ge(pc_index_insert(model->index, &mapping), 0);
+}
+
+/* Which segment has the byte, SEGMENTS for none; and as what. */
+static uint32_t owner_of(uint64_t off, enum pc_mapping_kind *ret_kind)
+{
+	struct pc_piece piece;
+
+	ck_assert_uint_eq(pc_index_lookup(model->index, BASE + off, 1, &piece, 1), 1);
+	*ret_kind = (enum pc_mapping_kind)piece.mapping.kind;
+	return piece.cached ? piece.mapping.segment : SEGMENTS;
+}
+
+START_TEST(mapping_keeps_its_kind_when_it_is_cut)
+{
+	enum pc_mapping_kind kind;
+
+	insert_kind(0, 0, 65536, 1, PC_MAPPING_ZERO);
+	insert_kind(1, 4096, 4096, 1, PC_MAPPING_LOST);
+	insert_kind(2, 20000, 100, 1, PC_MAPPING_DATA);
+	for (uint64_t off = 0; off < 65536; off += 50) {
+		uint32_t segment = owner_of(off, &kind);
+		uint32_t expected = off >= 4096 && off < 8192 ? 1 : (off >= 20000 && off < 20100 ? 2 : 0);
+
+		ck_assert_uint_eq(segment, expected);
+		ck_assert_int_eq(kind, segment == 0 ? PC_MAPPING_ZERO : (segment == 1 ? PC_MAPPING_LOST : PC_MAPPING_DATA));
+	}
+	ck_assert_uint_eq(pc_index_live_bytes(model->index, 0), 65536 - 4096 - 100);
+}
+END_TEST
+
+/* (X8) In any order: what is older goes, also in part, what is newer stays, and nothing else is left. */
+START_TEST(tombstone_of_a_replay_voids_what_is_older_in_any_order)
+{
+	static const unsigned orders[6][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+
+	for (unsigned order = 0; order < 6; order++) {
+		enum pc_mapping_kind kind;
+
+		pc_index_begin_replay(model->index);
+		for (unsigned i = 0; i < 3; i++) {
+			if (orders[order][i] == 0)
+				insert_kind(0, 1000, 4000, 9, PC_MAPPING_DATA);
+			else if (orders[order][i] == 1)
+				insert_kind(1, 2000, 2000, 1, PC_MAPPING_TOMBSTONE);
+			else
+				insert_kind(1, 3000, 500, 2, PC_MAPPING_ZERO);
+		}
+		pc_index_end_replay(model->index);
+		ck_assert_uint_eq(pc_index_live_bytes(model->index, 0), 2000);
+		ck_assert_uint_eq(pc_index_live_bytes(model->index, 1), 500);
+		ck_assert_uint_eq(owner_of(1999, &kind), 0);
+		ck_assert_uint_eq(owner_of(2000, &kind), SEGMENTS);
+		ck_assert_uint_eq(owner_of(3499, &kind), 1);
+		ck_assert_uint_eq(owner_of(3500, &kind), SEGMENTS);
+		ck_assert_uint_eq(owner_of(4000, &kind), 0);
+		model_empty(model);
+	}
+}
+END_TEST
+
+START_TEST(tombstone_outside_a_replay_leaves_at_once)
+{
+	enum pc_mapping_kind kind;
+	struct pc_mapping tombstone = {
+		.off = BASE + 2000, .len = 2000, .segment = 1, .slot = 1, .kind = PC_MAPPING_TOMBSTONE,
+	};
+
+	insert_kind(0, 1000, 4000, 9, PC_MAPPING_DATA);
+	insert_kind(2, 3000, 500, 1, PC_MAPPING_DATA);
+	ck_assert_int_eq(pc_index_insert(model->index, &tombstone), 0);
+	ck_assert_uint_eq(pc_index_live_bytes(model->index, 0), 2000);
+	ck_assert_uint_eq(pc_index_live_bytes(model->index, 1), 0);
+	ck_assert_uint_eq(pc_index_live_bytes(model->index, 2), 500);
+	ck_assert_uint_eq(owner_of(2500, &kind), SEGMENTS);
+	tombstone.off = BASE;
+	tombstone.slot = 2;
+	prepare(0, 2000);
+	ck_assert_int_eq(pc_index_publish(model->index, &tombstone), 0);
+	ck_assert_uint_eq(pc_index_live_bytes(model->index, 0), 1000);
+	ck_assert_uint_eq(pc_index_live_bytes(model->index, 1), 0);
+	model_empty(model);
+}
+END_TEST
+
 START_TEST(key_with_largest_fields_comes_back_whole)
 {
 	const struct pc_mapping largest = {
@@ -419,6 +512,9 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, key_published_last_wins_only_with_a_higher_position);
 	tcase_add_test(tcase, key_of_segment_with_higher_sequence_wins);
 	tcase_add_test(tcase, two_keys_in_any_relation_give_each_byte_to_the_later);
+	tcase_add_test(tcase, mapping_keeps_its_kind_when_it_is_cut);
+	tcase_add_test(tcase, tombstone_of_a_replay_voids_what_is_older_in_any_order);
+	tcase_add_test(tcase, tombstone_outside_a_replay_leaves_at_once);
 	tcase_add_test(tcase, key_with_largest_fields_comes_back_whole);
 	tcase_add_test(tcase, drop_of_a_key_removes_what_is_left_of_it_and_nothing_else);
 	tcase_add_test(tcase, drop_of_a_segment_sweeps_every_leaf);
