@@ -12,6 +12,8 @@
  *      at every end of a batch what the log said at that position.
  * (N2) Data is checked against its CRC in the buffer that goes out. What does not match is never written.
  * (N3) The sync is issued after every write has completed, and its result is the batch's result.
+ * (N4) A key without data hides what is older in the batch as one with data does. Zeroes go out as such; what was
+ *      invalidated or lost does not go out at all, nor does anything in its place.
  */
 #include "cache.h"
 
@@ -33,6 +35,7 @@
 struct source {
 	uint64_t media_off;
 	uint32_t crc;
+	uint16_t flag; /* PCM_KEY_* of a key without data */
 };
 
 /* A place in the pieces: `skip` bytes into one. */
@@ -111,7 +114,7 @@ static int gather_kset(struct batch *batch, const struct pc_segment *segment, co
 
 		batch->ranges[batch->range_count] = (struct pc_range){ .off = key.off, .len = key.len };
 		batch->sources[batch->range_count] =
-			(struct source){ .media_off = segment->off + key.data_off, .crc = key.data_crc };
+			(struct source){ .media_off = segment->off + key.data_off, .crc = key.data_crc, .flag = key.flags };
 		batch->range_count++;
 	}
 	return 0;
@@ -162,6 +165,26 @@ static int gather(struct batch *batch, struct pc_pos from)
 		return pc_pos_cmp(batch->end, from) > 0 ? 0 : -EIO;
 	batch->end = end;
 	return ret;
+}
+
+/* (N4) */
+static bool is_silent(const struct batch *batch, const struct pc_overlay_piece *piece)
+{
+	return (batch->sources[piece->range].flag & (PCM_KEY_INVALIDATE | PCM_KEY_LOST)) != 0;
+}
+
+static int overlay(struct batch *batch)
+{
+	uint32_t kept = 0;
+	int ret = pc_overlay(batch->ranges, batch->range_count, &batch->pieces, &batch->piece_count);
+
+	if (ret < 0)
+		return ret;
+	for (uint32_t i = 0; i < batch->piece_count; i++)
+		if (!is_silent(batch, &batch->pieces[i]))
+			batch->pieces[kept++] = batch->pieces[i];
+	batch->piece_count = kept;
+	return 0;
 }
 
 /* ---- runs ---- */
@@ -253,7 +276,13 @@ static int copy_checked(struct batch *batch, uint32_t range, uint32_t skip, uint
 	const struct source *source = &batch->sources[range];
 	uint32_t range_len = batch->ranges[range].len;
 	uint8_t *whole = len == range_len ? target : batch->scratch;
-	int ret = pc_media_read(cache->media, whole, source->media_off, range_len);
+	int ret;
+
+	if (source->flag != 0) {
+		memset(target, 0, len);
+		return 0;
+	}
+	ret = pc_media_read(cache->media, whole, source->media_off, range_len);
 
 	if (ret < 0)
 		return pc_fail(&cache->config.log, ret, "dirty data for offset %" PRIu64 " cannot be read from the media",
@@ -353,7 +382,7 @@ static int write_and_sync(struct batch *batch, struct pc_pos from)
 
 	if (ret < 0 || batch->range_count == 0)
 		return ret;
-	ret = pc_overlay(batch->ranges, batch->range_count, &batch->pieces, &batch->piece_count);
+	ret = overlay(batch);
 	if (ret == 0)
 		ret = allocate_buffers(batch);
 	if (ret == 0)

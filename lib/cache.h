@@ -169,11 +169,31 @@ struct pc_write_plan {
 	uint32_t units;
 };
 
+/* What the index is told of a key. */
+static inline enum pc_mapping_kind pc_kind_of_key(const struct pc_key *key)
+{
+	if (pc_likely(key->flags == 0))
+		return PC_MAPPING_DATA;
+	if (key->flags == PCM_KEY_INVALIDATE)
+		return PC_MAPPING_TOMBSTONE;
+	return key->flags == PCM_KEY_LOST ? PC_MAPPING_LOST : PC_MAPPING_ZERO;
+}
+
 /* Keys that a range is cut into, at multiples of PCM_KEY_MAX_BYTES. */
-static inline uint64_t pc_plan_keys(uint64_t off, size_t len)
+static inline uint64_t pc_plan_keys(uint64_t off, uint64_t len)
 {
 	return len == 0 ? 0 : (off + len - 1) / PCM_KEY_MAX_BYTES - off / PCM_KEY_MAX_BYTES + 1;
 }
+
+/* plan.c: memory for a plan of at most so many keys. -ENOMEM. */
+int pc_plan_new(uint64_t keys, struct pc_write_plan *ret_plan);
+void pc_plan_free(struct pc_write_plan *plan);
+
+/* The range as keys without data: `flag` is one of PCM_KEY_*. Plans may hold both kinds. */
+void pc_plan_add_empty(struct pc_write_plan *plan, uint16_t flag, uint64_t len, uint64_t off);
+
+/* Keys without data that one plan may hold in this cache. */
+uint32_t pc_plan_empty_max(const struct pcache *cache);
 
 void pc_plan_add(struct pc_write_plan *plan, const uint8_t *source, size_t len, uint64_t off);
 

@@ -24,6 +24,7 @@
  *      it is acknowledged, and before write-back and reclaim can take the write itself away.
  * (R1) A read copies without a lock and believes the bytes only if the segment's generation has not moved since the
  *      look-up.
+ * (R2) What has no data is answered from the look-up alone: it was so at that moment, whatever became of the segment.
  */
 #include "cache.h"
 
@@ -51,7 +52,7 @@ void pc_plan_add(struct pc_write_plan *plan, const uint8_t *source, size_t len, 
 			.data_off = plan->units * PCM_UNIT,
 			.stored_len = key_len,
 		};
-		plan->units += (key_len + PCM_UNIT - 1) / PCM_UNIT;
+		plan->units += pc_key_units(key_len);
 		source += key_len;
 		off += key_len;
 	}
@@ -60,6 +61,8 @@ void pc_plan_add(struct pc_write_plan *plan, const uint8_t *source, size_t len, 
 static int copy_data(struct pcache *cache, const struct pc_segment *segment, struct pc_key *key, const uint8_t *source)
 {
 	key->data_crc = 0;
+	if (pc_unlikely(key->stored_len == 0))
+		return 0;
 	return pc_media_copy_crc(cache->media, segment->off + key->data_off, source, key->len, &key->data_crc);
 }
 
@@ -140,6 +143,7 @@ static struct pc_mapping mapping_of(const struct pc_reservation *reservation, co
 		.data_off = plan->keys[i].data_off,
 		.slot = 2 * reservation->line + 1 + i,
 		.verified = true,
+		.kind = (uint8_t)pc_kind_of_key(&plan->keys[i]),
 	};
 }
 
@@ -402,11 +406,25 @@ static bool must_verify(const struct pcache *cache, const struct pc_piece *piece
 	return verify == PCACHE_VERIFY_ALWAYS || (verify == PCACHE_VERIFY_FIRST && !piece->mapping.verified);
 }
 
+/* (R2) */
+static int read_empty(struct pcache *cache, const struct pc_piece *piece, void *buf)
+{
+	if (piece->mapping.kind == PC_MAPPING_ZERO) {
+		memset(buf, 0, piece->mapping.len);
+		return 0;
+	}
+	pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
+	return pc_fail(&cache->config.log, -EBADMSG, "%u bytes at offset %llu were damaged before they reached the backing",
+		       piece->mapping.len, (unsigned long long)piece->mapping.off);
+}
+
 /* 0, -EAGAIN: the segment moved under us, look up again; or an error. */
 static int read_cached(struct pcache *cache, const struct pc_piece *piece, void *buf)
 {
 	const struct pc_segment *segment = pc_segment_at(cache->segments, piece->mapping.segment);
 
+	if (pc_unlikely(piece->mapping.kind != PC_MAPPING_DATA))
+		return read_empty(cache, piece, buf);
 	if (pc_unlikely(must_verify(cache, piece)))
 		return read_checked(cache, piece, buf);
 	pc_media_copy_racing(buf, cache->media, segment->off + piece->mapping.data_off, piece->mapping.len);

@@ -59,6 +59,7 @@ static int enter_key(struct scan *scan, uint32_t line, uint32_t i, bool verified
 		.data_off = key.data_off,
 		.slot = 2 * line + 1 + i,
 		.verified = verified,
+		.kind = (uint8_t)pc_kind_of_key(&key),
 	};
 	int ret;
 
@@ -87,7 +88,7 @@ static uint32_t kset_units(const struct scan *scan, uint32_t line, const struct 
 	if (kset->count == 0)
 		return 0;
 	last = pc_kset_key(&scan->lines, line, kset->count - 1);
-	return (last.data_off - PCM_SEGMENT_HEADER + last.stored_len + PCM_UNIT - 1) / PCM_UNIT;
+	return (last.data_off - PCM_SEGMENT_HEADER) / PCM_UNIT + pc_key_units(last.stored_len);
 }
 
 static int scan_sealed(struct scan *scan) /* (E1) */
@@ -136,9 +137,12 @@ static int check_data(struct scan *scan, uint32_t line, const struct pc_kset *ks
 	*ret_finding = DATA_GOOD;
 	for (uint32_t i = 0; i < kset->count && *ret_finding != DATA_BAD; i++) {
 		struct pc_key key = pc_kset_key(&scan->lines, line, i);
-		int ret = pc_media_read(scan->replay->cache->media, scan->data, scan->segment->off + key.data_off,
-					key.stored_len);
+		int ret;
 
+		if (key.stored_len == 0)
+			continue;
+		ret = pc_media_read(scan->replay->cache->media, scan->data, scan->segment->off + key.data_off,
+				    key.stored_len);
 		if (ret < 0 && ret != -EIO)
 			return ret;
 		if (ret < 0)
@@ -278,9 +282,11 @@ int pc_replay(struct pcache *cache, struct pc_found *found)
 
 	/* What gives way is only noted: the kills come when everything has been judged (V8). */
 	pc_index_set_killer(cache->index, note_loser, &found->losers);
+	pc_index_begin_replay(cache->index);
 	ret = pc_thread_each(threads, found->clean_count, replay_clean, &replay);
 	if (ret == 0) /* writes after all that is clean (E5) */
 		ret = pc_thread_each(threads, found->chain.count, replay_segment, &replay);
+	pc_index_end_replay(cache->index);
 	pc_index_set_killer(cache->index, pc_clean_kill, cache);
 	cache->replay_keys = replay.keys;
 	cache->recovered_end_bytes = replay.end_bytes;

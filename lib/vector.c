@@ -39,32 +39,6 @@ ssize_t pc_vector_read(struct pcache *cache, const struct iovec *iov, int iovcnt
 	return (ssize_t)done;
 }
 
-/* ---- memory for a plan ---- */
-
-static void plan_free(struct pc_write_plan *plan)
-{
-	free(plan->keys);
-	free((void *)plan->sources);
-	free(plan->lines);
-}
-
-static int plan_new(uint64_t keys, struct pc_write_plan *ret_plan)
-{
-	size_t line_bytes = (size_t)pc_kset_lines((uint32_t)keys) * PCM_LINE;
-	struct pc_write_plan plan = {
-		.keys = malloc(keys * sizeof(*plan.keys)),
-		.sources = malloc(keys * sizeof(*plan.sources)),
-		.lines = aligned_alloc(PC_CACHE_LINE, line_bytes),
-	};
-
-	if (plan.keys == NULL || plan.sources == NULL || plan.lines == NULL) {
-		plan_free(&plan);
-		return -ENOMEM;
-	}
-	*ret_plan = plan;
-	return 0;
-}
-
 /* ---- writev ---- */
 
 static void skip_empty(struct cursor *at)
@@ -137,7 +111,7 @@ ssize_t pc_vector_write(struct pcache *cache, const struct iovec *iov, int iovcn
 	int ret = pc_io_begin_write(cache, len, flags);
 
 	if (ret == 0)
-		ret = room == NULL ? -ENOMEM : plan_new(piece_max / PCM_KEY_MAX_BYTES + 2, &plan);
+		ret = room == NULL ? -ENOMEM : pc_plan_new(piece_max / PCM_KEY_MAX_BYTES + 2, &plan);
 	if (ret < 0)
 		return ret;
 	while (done < len && ret == 0) {
@@ -147,7 +121,7 @@ ssize_t pc_vector_write(struct pcache *cache, const struct iovec *iov, int iovcn
 		if (ret == 0)
 			done += piece;
 	}
-	plan_free(&plan);
+	pc_plan_free(&plan);
 	return pc_io_end_write(cache, done, ret, flags);
 }
 
@@ -180,13 +154,13 @@ int pc_vector_write_atomic(struct pcache *cache, const struct pcache_extent *ext
 	ret = pc_io_begin_write(cache, bytes, flags);
 	if (ret < 0 || keys == 0)
 		return ret;
-	ret = plan_new(keys, &plan);
+	ret = pc_plan_new(keys, &plan);
 	if (ret < 0)
 		return ret;
 	for (size_t i = 0; i < count; i++)
 		pc_plan_add(&plan, extents[i].buf, extents[i].len, extents[i].off);
 	ret = pc_io_write_plan(cache, &plan, (flags & PCACHE_NOWAIT) != 0);
-	plan_free(&plan);
+	pc_plan_free(&plan);
 	ret = (int)pc_io_end_write(cache, ret == 0 ? bytes : 0, ret, flags);
 	return ret < 0 ? ret : 0;
 }
