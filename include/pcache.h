@@ -192,7 +192,7 @@ struct pcache_config {
 	uint32_t segment_size_bytes; /**< (create) Power of two, 64 KiB..64 MiB. Default 16 MiB. */
 	uint32_t mode;               /**< enum pcache_mode. */
 	uint32_t durability;         /**< enum pcache_durability. */
-	uint32_t gc_percent;         /**< Reclaim starts when more than this share of segments is in use; 1..95. Default 70. */
+	uint32_t gc_percent;         /**< Reclaim starts when more than this share of segments is in use; 1..95. Default: as set last, 70 at first. */
 	uint8_t backing_id[16];      /**< Caller's name for the backing, checked at open. All zero: not checked. */
 	pcache_log_fn log;           /**< Log callback, or NULL. */
 	void *log_arg;               /**< Handed to the log callback. */
@@ -441,10 +441,14 @@ int pcache_stats(struct pcache *cache, struct pcache_stats *stats);
 
 /**
  * @brief Change a setting of an open cache; it counts at once, until close.
+ *
+ * #PCACHE_TUNABLE_GC_PERCENT outlives the close: it is durable on the media when the call returns, and a later open whose
+ * config leaves it 0 takes it from there.
  * @param cache    an open cache
  * @param tunable  which one
  * @param value    its new value
- * @return 0, -EINVAL (no such tunable), -ERANGE (the log says the limits), -ENOTRECOVERABLE
+ * @return 0, -EINVAL (no such tunable), -ERANGE (the log says the limits), -ENOTRECOVERABLE; of one that outlives the
+ *         close also -EROFS (the cache is open read-only) and -EIO (the media failed), and then the old value is in force
  * @par Thread-safety
  * Any thread.
  */

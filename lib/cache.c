@@ -36,6 +36,7 @@ static void init_locks(struct pcache *cache)
 
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_mutex_init(&cache->identity_lock, NULL);
 	pthread_mutex_init(&cache->state_lock, NULL);
 	pthread_cond_init(&cache->writeback.wake, &monotonic);
 	pthread_cond_init(&cache->reclaim.wake, &monotonic);
@@ -81,6 +82,7 @@ void pc_cache_abandon(struct pcache *cache)
 	pc_backing_close(cache->backing);
 	if (cache->fork_guard != NULL)
 		munmap((void *)(uintptr_t)cache->fork_guard, PC_PAGE);
+	pthread_mutex_destroy(&cache->identity_lock);
 	pthread_mutex_destroy(&cache->state_lock);
 	pthread_cond_destroy(&cache->writeback.wake);
 	pthread_cond_destroy(&cache->reclaim.wake);
@@ -261,7 +263,7 @@ static int finish(struct pcache *cache)
 	pc_clean_close(cache, PC_STREAM_FILL);
 	pc_clean_close(cache, PC_STREAM_HOT);
 	if (ret == 0)
-		ret = pc_recover_mark_clean(cache);
+		ret = pc_identity_mark_clean(cache);
 	if (ret < 0)
 		ret = pc_cache_fail_media(cache, ret);
 	pc_cache_report_failure(cache);

@@ -24,10 +24,15 @@
 #include "stats.h"
 #include "stream.h"
 
+/* What the cache info record says. */
 struct pc_identity {
-	uint8_t uuid[16];
-	uint64_t epoch;
+	uint8_t uuid[16]; /* constant; of the superblock */
+	uint64_t epoch;   /* constant after open */
 	uint8_t backing_id[16];
+	uint64_t backing_bytes;
+	uint32_t mode;
+	uint32_t gc_percent;
+	bool is_clean; /* closed in order, and nothing was stored since */
 };
 
 /* Where a background thread sleeps. Events are counted under the state lock, so that none is lost. */
@@ -66,7 +71,6 @@ struct pcache {
 	struct pc_ghost *evicted; /* blocks that reclaim dropped without a second look */
 	struct pc_ghost *touched; /* blocks that were missed once, for the admission by second touch */
 	struct pc_stats *stats;
-	struct pc_identity identity;
 	const uint32_t *fork_guard; /* its page reads zero in a child of fork() */
 	uint64_t max_atomic_bytes;
 	uint64_t open_ns;
@@ -75,7 +79,6 @@ struct pcache {
 	uint64_t replay_voided;
 	uint64_t recovered_end_bytes;
 	struct pc_meta super_meta;
-	struct pc_meta info_meta;
 	bool stepped; /* no threads: whoever waits does the background work itself */
 
 	_Atomic uint64_t tunables[PC_TUNABLES];
@@ -85,6 +88,11 @@ struct pcache {
 	_Atomic int media_error;        /* sticky: the media failed (C3) */
 	_Atomic bool failure_is_reported;
 	_Atomic bool writeback_asleep;  /* nothing is dirty: the next writer wakes write-back */
+
+	pthread_mutex_t identity_lock; /* rank PC_RANK_INFO; guards what follows, held across the media update */
+
+	struct pc_identity identity;
+	struct pc_meta info_meta;
 
 	pthread_mutex_t state_lock; /* rank PC_RANK_STATE; guards what follows */
 
@@ -302,7 +310,25 @@ int pc_rotate_seal(struct pcache *cache, uint32_t segment, enum pc_stream_kind s
 /* recover*.c, replay*.c: from the media to a cache that can serve. */
 int pc_recover_create(struct pcache *cache);
 int pc_recover_open(struct pcache *cache);
-int pc_recover_mark_clean(struct pcache *cache);
+
+/*
+ * identity.c: the cache info record. Load stores nothing. The updates are durable when they return 0; negative errno:
+ * nothing changed in memory.
+ */
+void pc_identity_new(struct pcache *cache, const uint8_t uuid[16]);
+int pc_identity_create(struct pcache *cache); /* not synced */
+int pc_identity_load(struct pcache *cache, const uint8_t uuid[16]);
+int pc_identity_check_backing(const struct pcache *cache); /* -EMEDIUMTYPE */
+int pc_identity_mark_open(struct pcache *cache);           /* one epoch more, not clean; takes the backing over */
+int pc_identity_mark_clean(struct pcache *cache);
+
+/* A setting that outlives the close; -EIO: the media failed. */
+int pc_identity_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t value);
+
+static inline bool pc_identity_has(enum pcache_tunable tunable)
+{
+	return tunable == PCACHE_TUNABLE_GC_PERCENT;
+}
 
 /*
  * batch.c: the log in [from, *end) goes to the backing, merged and synced; stores nothing on the media. On a media that

@@ -17,7 +17,6 @@
 
 #define OPEN_FLAGS (PCACHE_OPEN_CREATE | PCACHE_OPEN_EXCL | PCACHE_OPEN_READONLY | PCACHE_OPEN_ANY_BACKING)
 
-#define GC_PERCENT_DEFAULT   70u
 #define GC_PERCENT_MAX       95u
 #define BATCH_BYTES_DEFAULT  (64ull << 20)
 #define DIRTY_AGE_MS_DEFAULT 5000u
@@ -115,12 +114,18 @@ static void fill_tunables(const struct pcache_config *in, uint64_t out[PC_TUNABL
 	out[PCACHE_TUNABLE_FILL] = in->fill;
 	out[PCACHE_TUNABLE_READ_AHEAD] = ahead == READ_AHEAD_OFF ? 0 : ahead;
 	out[PCACHE_TUNABLE_SEQUENTIAL_BYPASS] = in->sequential_bypass_bytes;
-	out[PCACHE_TUNABLE_GC_PERCENT] = or_default(in->gc_percent, GC_PERCENT_DEFAULT);
+	out[PCACHE_TUNABLE_GC_PERCENT] = or_default(in->gc_percent, PC_TUNABLE_UNSET);
 	out[PCACHE_TUNABLE_DIRTY_HIGH] = in->dirty_high_bytes;
 	out[PCACHE_TUNABLE_DIRTY_AGE_MS] = or_default(in->dirty_age_ms, DIRTY_AGE_MS_DEFAULT);
 	out[PCACHE_TUNABLE_BATCH_BYTES] = or_default(in->batch_bytes, BATCH_BYTES_DEFAULT);
 	out[PCACHE_TUNABLE_READ_VERIFY] = or_default(in->read_verify, PCACHE_VERIFY_FIRST + 1) - 1;
 	out[PCACHE_TUNABLE_WRITEBACK_PAUSED] = 0;
+}
+
+/* As the media has it. */
+static bool is_kept(unsigned tunable, uint64_t value)
+{
+	return tunable == PCACHE_TUNABLE_GC_PERCENT && value == PC_TUNABLE_UNSET;
 }
 
 static int check_tunables(const struct pcache_config *in)
@@ -130,7 +135,7 @@ static int check_tunables(const struct pcache_config *in)
 
 	fill_tunables(in, values);
 	for (unsigned i = 0; i < PC_TUNABLES; i++)
-		if (pc_config_check_tunable(&log, i, values[i]) < 0)
+		if (!is_kept(i, values[i]) && pc_config_check_tunable(&log, i, values[i]) < 0)
 			return -EINVAL;
 	return 0;
 }

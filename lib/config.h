@@ -9,6 +9,7 @@
 #include "util.h"
 
 #define PC_TUNABLES 10u
+#define PC_TUNABLE_UNSET UINT64_MAX /* of a setting that the media has: as it is there */
 
 struct pc_config {
 	bool create;

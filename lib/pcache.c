@@ -127,7 +127,9 @@ int pcache_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t value
 
 	if (ret == 0)
 		ret = pc_config_check_tunable(&cache->config.log, tunable, value);
-	if (ret == 0)
+	if (ret == 0 && pc_identity_has(tunable))
+		ret = cache->config.readonly ? -EROFS : pc_identity_set(cache, tunable, value);
+	else if (ret == 0)
 		atomic_store_explicit(&cache->tunables[tunable], value, memory_order_relaxed);
 	if (ret == 0) { /* what was below a mark may be above it now */
 		pc_cache_wake_writeback(cache);

@@ -33,16 +33,6 @@ struct pc_meta pc_recover_super_meta(void)
 	return (struct pc_meta){ .off = PCM_SUPER_OFF, .bytes = sizeof(struct pcm_super), .magic = PCM_MAGIC_SUPER };
 }
 
-static struct pc_meta info_meta(const uint8_t uuid[16])
-{
-	return (struct pc_meta){
-		.off = PCM_INFO_OFF,
-		.bytes = sizeof(struct pcm_info),
-		.magic = PCM_MAGIC_INFO,
-		.seed = pc_meta_seed(uuid, 0),
-	};
-}
-
 static struct pc_meta tails_meta(const uint8_t uuid[16])
 {
 	return (struct pc_meta){
@@ -53,40 +43,12 @@ static struct pc_meta tails_meta(const uint8_t uuid[16])
 	};
 }
 
-struct pcm_info pc_recover_encode_info(const struct pcache *cache, bool clean)
-{
-	struct pcm_info info = {
-		.flags = pc_le32(clean ? PCM_INFO_CLEAN : 0),
-		.mode = pc_le32(PCACHE_MODE_WRITEBACK),
-		.gc_percent = pc_le32((uint32_t)pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT)),
-		.backing_bytes = pc_le64(cache->backing->size_bytes),
-		.epoch = pc_le64(cache->identity.epoch),
-	};
-
-	memcpy(info.backing_id, cache->identity.backing_id, sizeof(info.backing_id));
-	return info;
-}
-
-int pc_recover_store_info(struct pcache *cache, bool clean)
-{
-	struct pcm_info info = pc_recover_encode_info(cache, clean);
-
-	return pc_meta_store(cache->media, &cache->info_meta, &info);
-}
-
-int pc_recover_mark_clean(struct pcache *cache)
-{
-	return pc_recover_store_info(cache, true);
-}
-
 int pc_recover_build(struct pcache *cache, const struct pc_segments_layout *layout)
 {
 	uint64_t capacity = (uint64_t)layout->segment_count * layout->segment_bytes;
 	bool commit_is_durable = cache->media->granularity != PCACHE_GRANULARITY_PAGE;
 	int ret = pc_segments_new(cache->media, &cache->config.log, layout, &cache->segments);
 
-	memcpy(cache->identity.uuid, layout->uuid, sizeof(cache->identity.uuid));
-	cache->info_meta = info_meta(layout->uuid);
 	cache->tails_meta = tails_meta(layout->uuid);
 	cache->max_atomic_bytes = pc_max64(layout->segment_bytes / 16, PCM_SEGMENT_TEST_MIN / 4);
 	if (cache->config.tunables[PCACHE_TUNABLE_DIRTY_HIGH] == 0)

@@ -56,8 +56,6 @@ struct pc_found {
 
 /* recover.c: records and modules for both ways. */
 struct pc_meta pc_recover_super_meta(void);
-struct pcm_info pc_recover_encode_info(const struct pcache *cache, bool clean);
-int pc_recover_store_info(struct pcache *cache, bool clean);
 int pc_recover_build(struct pcache *cache, const struct pc_segments_layout *layout); /* segments, index, streams: empty */
 
 /* Segments begin behind the header, at a multiple of their size, which for large ones is also that of a huge page. */

@@ -62,23 +62,21 @@ int pc_recover_create(struct pcache *cache)
 {
 	struct pc_segments_layout layout;
 	struct pcm_tails tails;
-	struct pcm_info info;
 	int ret = plan_layout(cache, &layout);
 
-	if (ret == 0)
-		ret = pc_recover_build(cache, &layout);
 	if (ret < 0)
 		return ret;
-	memcpy(cache->identity.backing_id, cache->config.backing_id, sizeof(cache->identity.backing_id));
-	cache->identity.epoch = 1;
+	pc_identity_new(cache, layout.uuid);
+	ret = pc_recover_build(cache, &layout);
+	if (ret < 0)
+		return ret;
 	cache->dirty_tail = (struct pc_pos){ .seq = 1 };
 	cache->batch_end = cache->dirty_tail;
 	cache->oldest_seq = 1;
-	info = pc_recover_encode_info(cache, false);
 	tails = encode_tails(cache->dirty_tail, cache->batch_end);
 	ret = pc_segments_create(cache->segments);
 	if (ret == 0)
-		ret = pc_meta_create(cache->media, &cache->info_meta, &info);
+		ret = pc_identity_create(cache);
 	if (ret == 0)
 		ret = pc_meta_create(cache->media, &cache->tails_meta, &tails);
 	if (ret == 0)

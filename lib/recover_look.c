@@ -68,43 +68,6 @@ static int load_super(struct pcache *cache, struct pc_segments_layout *ret_layou
 	return ret < 0 ? ret : decode_layout(cache, &super, ret_layout);
 }
 
-static int check_backing(const struct pcache *cache, const struct pcm_info *info)
-{
-	static const uint8_t no_id[16];
-	const struct pc_config *config = &cache->config;
-	uint64_t known_bytes = pc_get64(info->backing_bytes);
-	bool asked = memcmp(config->backing_id, no_id, sizeof(no_id)) != 0;
-
-	if (asked && !config->any_backing && memcmp(config->backing_id, info->backing_id, sizeof(no_id)) != 0)
-		return pc_fail(&config->log, -EMEDIUMTYPE, "the cache belongs to a backing with another id");
-	if (cache->backing->size_bytes < known_bytes ||
-	    (cache->backing->size_bytes > known_bytes && !config->any_backing))
-		return pc_fail(&config->log, -EMEDIUMTYPE, "the cache belongs to a backing of %llu bytes; this has %llu",
-			       (unsigned long long)known_bytes, (unsigned long long)cache->backing->size_bytes);
-	return 0;
-}
-
-static int load_info(struct pcache *cache)
-{
-	static const uint8_t no_id[16];
-	struct pcm_info info;
-	int ret = pc_meta_load(cache->media, &cache->info_meta, &info);
-
-	if (ret < 0)
-		return pc_fail(&cache->config.log, ret, "both copies of the cache info are damaged");
-	if (pc_get32(info.mode) != PCACHE_MODE_WRITEBACK || pc_get32(info.options) != 0)
-		return pc_fail(&cache->config.log, -EPROTONOSUPPORT, "mode %u is not offered by this version",
-			       pc_get32(info.mode));
-	ret = check_backing(cache, &info);
-	if (ret < 0)
-		return ret;
-	cache->identity.epoch = pc_get64(info.epoch);
-	memcpy(cache->identity.backing_id, info.backing_id, sizeof(info.backing_id));
-	if (cache->config.any_backing && memcmp(cache->config.backing_id, no_id, sizeof(no_id)) != 0)
-		memcpy(cache->identity.backing_id, cache->config.backing_id, sizeof(no_id));
-	return 0;
-}
-
 static struct pc_pos decode_pos(const struct pcm_pos *pos)
 {
 	return (struct pc_pos){ .seq = pc_get64(pos->seq), .line = pc_get32(pos->line) };
@@ -241,9 +204,11 @@ int pc_recover_look(struct pcache *cache, struct pc_found *found)
 	int ret = load_super(cache, &layout);
 
 	if (ret == 0)
-		ret = pc_recover_build(cache, &layout);
+		ret = pc_identity_load(cache, layout.uuid);
 	if (ret == 0)
-		ret = load_info(cache);
+		ret = pc_identity_check_backing(cache);
+	if (ret == 0)
+		ret = pc_recover_build(cache, &layout);
 	if (ret == 0)
 		ret = load_tails(cache);
 	if (ret == 0)

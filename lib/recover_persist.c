@@ -168,10 +168,8 @@ int pc_recover_persist(struct pcache *cache, struct pc_found *found)
 		ret = finish_clean(cache, found);
 	if (ret == 0 && found->unlinked != PC_SEGMENT_NONE)
 		ret = pc_segment_free(cache->segments, found->unlinked);
-	if (ret == 0) {
-		cache->identity.epoch++;
-		ret = pc_recover_store_info(cache, false);
-	}
+	if (ret == 0)
+		ret = pc_identity_mark_open(cache);
 	if (ret < 0)
 		return pc_fail(&cache->config.log, ret, "what was recovered could not be made durable");
 	return 0;

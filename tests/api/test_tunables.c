@@ -203,6 +203,47 @@ START_TEST(tunable_that_does_not_exist_is_refused)
 }
 END_TEST
 
+static uint64_t gc_percent_of(struct fixture *fx)
+{
+	uint64_t value = 0;
+
+	ck_assert_int_eq(pcache_get(fx->cache, PCACHE_TUNABLE_GC_PERCENT, &value), 0);
+	return value;
+}
+
+START_TEST(gc_percent_outlives_the_close)
+{
+	struct fixture *fx = fixture_make_open(VOLUME_BYTES, CACHE_SMALL, SEGMENT_SMALL);
+
+	ck_assert_uint_eq(gc_percent_of(fx), 70);
+	set(fx, PCACHE_TUNABLE_GC_PERCENT, 42);
+	fixture_reopen(fx);
+	ck_assert_uint_eq(gc_percent_of(fx), 42);
+	set(fx, PCACHE_TUNABLE_GC_PERCENT, 0);
+	fixture_reopen(fx);
+	ck_assert_uint_eq(gc_percent_of(fx), 0);
+	fx->config.gc_percent = 33; /* asked for at open: from then on this one */
+	fixture_reopen(fx);
+	fx->config.gc_percent = 0;
+	fixture_reopen(fx);
+	ck_assert_uint_eq(gc_percent_of(fx), 33);
+	fixture_free(fx);
+}
+END_TEST
+
+START_TEST(gc_percent_cannot_be_set_read_only)
+{
+	struct fixture *fx = fixture_make_open(VOLUME_BYTES, CACHE_SMALL, SEGMENT_SMALL);
+
+	set(fx, PCACHE_TUNABLE_GC_PERCENT, 42);
+	fixture_close(fx, 0);
+	fixture_open(fx, PCACHE_OPEN_READONLY);
+	ck_assert_int_eq(pcache_set(fx->cache, PCACHE_TUNABLE_GC_PERCENT, 50), -EROFS);
+	ck_assert_uint_eq(gc_percent_of(fx), 42);
+	fixture_free(fx);
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *suite = suite_create("tunables");
@@ -217,6 +258,8 @@ static Suite *make_suite(void)
 	tcase_add_test(tests, verify_always_finds_what_verify_first_no_longer_looks_at);
 	tcase_add_loop_test(tests, tunable_is_refused_outside_its_limits, 0, (int)(sizeof(limits) / sizeof(limits[0])));
 	tcase_add_test(tests, tunable_that_does_not_exist_is_refused);
+	tcase_add_test(tests, gc_percent_outlives_the_close);
+	tcase_add_test(tests, gc_percent_cannot_be_set_read_only);
 	return suite;
 }
 

@@ -27,7 +27,8 @@ HEADER_ROWS = [
 
 # The flows and the public functions. They may include every interface.
 FLOW_SOURCES = [
-    "batch.c", "cache.c", "clean.c", "enter.c", "io.c", "miss.c", "move.c", "plan.c", "reclaim.c", "recover.c", "replay.c", "rotate.c",
+    "batch.c", "cache.c", "clean.c", "enter.c", "identity.c", "io.c", "miss.c", "move.c", "plan.c", "reclaim.c",
+    "recover.c", "replay.c", "rotate.c",
     "vector.c", "writeback.c", "pcache.c",
 ]
 

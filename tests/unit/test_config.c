@@ -60,7 +60,7 @@ static void check_defaults(const struct pc_config *config)
 	ck_assert(!config->durable_on_return);
 	ck_assert_uint_eq(config->cache_size_bytes, 0);
 	ck_assert_uint_eq(config->segment_bytes, 16 * MIB);
-	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_GC_PERCENT], 70);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_GC_PERCENT], PC_TUNABLE_UNSET);
 	ck_assert_mem_eq(config->backing_id, no_id, sizeof(no_id));
 	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_DIRTY_HIGH], 0);
 	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_BATCH_BYTES], 64 * MIB);
@@ -72,7 +72,7 @@ static void check_defaults(const struct pc_config *config)
 	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_FILL], PCACHE_FILL_ALWAYS);
 	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_READ_AHEAD], 128 * KIB);
 	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_SEQUENTIAL_BYPASS], 0);
-	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_GC_PERCENT], 70);
+	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_GC_PERCENT], PC_TUNABLE_UNSET);
 	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_DIRTY_HIGH], 0);
 	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_DIRTY_AGE_MS], 5000);
 	ck_assert_uint_eq(config->tunables[PCACHE_TUNABLE_BATCH_BYTES], 64 * MIB);

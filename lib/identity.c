@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * identity.c - the cache info record: whose backing it is, how often it was opened, the settings that outlive a close,
+ * and whether it was closed in order. The one place that reads and writes it.
+ *
+ * (Y1) What is in force is what the media says: a setting counts only after it is durable.
+ * (Y2) Updates are serialised, each is one update of a two-slot record: after a crash the old record or the new one.
+ *
+ * Lock: pcache.identity_lock, held across the media barriers of an update.
+ */
+#include "cache.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define GC_PERCENT_DEFAULT 70u
+#define GC_PERCENT_MAX     95u
+
+/* ---- the record ---- */
+
+static struct pc_meta record_of(const uint8_t uuid[16])
+{
+	return (struct pc_meta){
+		.off = PCM_INFO_OFF,
+		.bytes = sizeof(struct pcm_info),
+		.magic = PCM_MAGIC_INFO,
+		.seed = pc_meta_seed(uuid, 0),
+	};
+}
+
+static struct pcm_info encode(const struct pc_identity *identity)
+{
+	struct pcm_info info = {
+		.flags = pc_le32(identity->is_clean ? PCM_INFO_CLEAN : 0),
+		.mode = pc_le32(identity->mode),
+		.gc_percent = pc_le32(identity->gc_percent),
+		.backing_bytes = pc_le64(identity->backing_bytes),
+		.epoch = pc_le64(identity->epoch),
+	};
+
+	memcpy(info.backing_id, identity->backing_id, sizeof(info.backing_id));
+	return info;
+}
+
+/* The one place that takes an info record from the media: every field is bounded here. */
+static int decode(const struct pcache *cache, const struct pcm_info *info, struct pc_identity *identity)
+{
+	const struct pc_log *log = &cache->config.log;
+	uint32_t flags = pc_get32(info->flags);
+	uint32_t mode = pc_get32(info->mode);
+	uint32_t gc_percent = pc_get32(info->gc_percent);
+
+	if (mode != PCACHE_MODE_WRITEBACK || pc_get32(info->options) != 0)
+		return pc_fail(log, -EPROTONOSUPPORT, "mode %u is not offered by this version", mode);
+	if ((flags & ~PCM_INFO_CLEAN) != 0 || gc_percent > GC_PERCENT_MAX || pc_get64(info->epoch) == UINT64_MAX)
+		return pc_fail(log, -EUCLEAN, "the cache info makes no sense: flags 0x%x, gc_percent %u, epoch %llu",
+			       flags, gc_percent, (unsigned long long)pc_get64(info->epoch));
+	identity->is_clean = (flags & PCM_INFO_CLEAN) != 0;
+	identity->mode = mode;
+	identity->gc_percent = gc_percent;
+	identity->backing_bytes = pc_get64(info->backing_bytes);
+	identity->epoch = pc_get64(info->epoch);
+	memcpy(identity->backing_id, info->backing_id, sizeof(identity->backing_id));
+	return 0;
+}
+
+/* ---- create and load ---- */
+
+void pc_identity_new(struct pcache *cache, const uint8_t uuid[16])
+{
+	struct pc_identity *identity = &cache->identity;
+
+	cache->info_meta = record_of(uuid);
+	if (pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT) == PC_TUNABLE_UNSET)
+		cache->tunables[PCACHE_TUNABLE_GC_PERCENT] = GC_PERCENT_DEFAULT;
+	memcpy(identity->uuid, uuid, sizeof(identity->uuid));
+	memcpy(identity->backing_id, cache->config.backing_id, sizeof(identity->backing_id));
+	identity->backing_bytes = cache->backing->size_bytes;
+	identity->epoch = 1;
+	identity->mode = PCACHE_MODE_WRITEBACK;
+	identity->gc_percent = (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT);
+}
+
+int pc_identity_create(struct pcache *cache)
+{
+	struct pcm_info info = encode(&cache->identity);
+
+	return pc_meta_create(cache->media, &cache->info_meta, &info);
+}
+
+int pc_identity_load(struct pcache *cache, const uint8_t uuid[16])
+{
+	struct pcm_info info;
+	int ret;
+
+	cache->info_meta = record_of(uuid);
+	memcpy(cache->identity.uuid, uuid, sizeof(cache->identity.uuid));
+	ret = pc_meta_load(cache->media, &cache->info_meta, &info);
+
+	if (ret < 0)
+		return pc_fail(&cache->config.log, ret, "both copies of the cache info are damaged");
+	ret = decode(cache, &info, &cache->identity);
+	if (ret < 0)
+		return ret;
+	if (pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT) == PC_TUNABLE_UNSET)
+		cache->tunables[PCACHE_TUNABLE_GC_PERCENT] = cache->identity.gc_percent;
+	return 0;
+}
+
+int pc_identity_check_backing(const struct pcache *cache)
+{
+	static const uint8_t no_id[16];
+	const struct pc_config *config = &cache->config;
+	uint64_t known_bytes = cache->identity.backing_bytes;
+	bool asked = memcmp(config->backing_id, no_id, sizeof(no_id)) != 0;
+
+	if (asked && !config->any_backing && memcmp(config->backing_id, cache->identity.backing_id, sizeof(no_id)) != 0)
+		return pc_fail(&config->log, -EMEDIUMTYPE, "the cache belongs to a backing with another id");
+	if (cache->backing->size_bytes < known_bytes ||
+	    (cache->backing->size_bytes > known_bytes && !config->any_backing))
+		return pc_fail(&config->log, -EMEDIUMTYPE, "the cache belongs to a backing of %llu bytes; this has %llu",
+			       (unsigned long long)known_bytes, (unsigned long long)cache->backing->size_bytes);
+	return 0;
+}
+
+/* ---- update ---- */
+
+static int store_locked(struct pcache *cache, struct pc_identity *next)
+{
+	struct pcm_info info = encode(next);
+	int ret;
+
+	if (pc_cache_is_failed(cache))
+		return -EIO;
+	ret = pc_meta_store(cache->media, &cache->info_meta, &info);
+	if (ret == 0)
+		cache->identity = *next;
+	return ret;
+}
+
+int pc_identity_mark_open(struct pcache *cache)
+{
+	static const uint8_t no_id[16];
+	struct pc_identity next;
+	int ret;
+
+	pthread_mutex_lock(&cache->identity_lock);
+	next = cache->identity;
+	next.epoch++;
+	next.is_clean = false;
+	next.gc_percent = (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT);
+	next.backing_bytes = cache->backing->size_bytes;
+	if (cache->config.any_backing && memcmp(cache->config.backing_id, no_id, sizeof(no_id)) != 0)
+		memcpy(next.backing_id, cache->config.backing_id, sizeof(no_id));
+	ret = store_locked(cache, &next);
+	pthread_mutex_unlock(&cache->identity_lock);
+	return ret;
+}
+
+int pc_identity_mark_clean(struct pcache *cache)
+{
+	struct pc_identity next;
+	int ret;
+
+	pthread_mutex_lock(&cache->identity_lock);
+	next = cache->identity;
+	next.is_clean = true;
+	ret = store_locked(cache, &next);
+	pthread_mutex_unlock(&cache->identity_lock);
+	return ret;
+}
+
+int pc_identity_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t value)
+{
+	struct pc_identity next;
+	int ret;
+
+	pthread_mutex_lock(&cache->identity_lock);
+	next = cache->identity;
+	if (tunable == PCACHE_TUNABLE_GC_PERCENT)
+		next.gc_percent = (uint32_t)value;
+	ret = store_locked(cache, &next);
+	if (ret == 0) /* order: durable, then in force (Y1); under the lock, so that of two the same one is both */
+		atomic_store_explicit(&cache->tunables[tunable], value, memory_order_relaxed);
+	pthread_mutex_unlock(&cache->identity_lock);
+	if (ret < 0) {
+		ret = pc_cache_fail_media(cache, ret);
+		pc_cache_report_failure(cache);
+	}
+	return ret;
+}
