@@ -210,6 +210,10 @@ struct pcache_config {
 
 /**
  * @brief A look at an open cache. The caller sets @ref size first; fields beyond it are not written.
+ *
+ * Counts begin at open. Two figures are left to divide: write amplification of the media is the sum of the media_*_bytes
+ * over write_bytes + fill_bytes, that of the backing is writeback_bytes over write_bytes (below 1 where writes met in the
+ * cache). Both mean little before the first segments were written back and reclaimed.
  */
 struct pcache_stats {
 	uint32_t size;                 /**< sizeof(struct pcache_stats), set by the caller. */
@@ -264,6 +268,41 @@ struct pcache_stats {
 	uint64_t moved_bytes;          /**< Carried forward by reclaim. */
 	uint64_t kills;                /**< Kept blocks made invalid on the media because a write superseded them. */
 	uint64_t clean_errors;         /**< Kept blocks that did not match their checksum, and were read from the backing again. */
+	uint64_t dirty_bytes;          /**< Of cached_bytes: not on the backing yet. The segment that dirty_tail is in is divided by lines. */
+	uint64_t clean_bytes;          /**< Of cached_bytes: on the backing, too. */
+	uint64_t dead_bytes;           /**< Data stored in segments in use that no read finds any more, until reclaim. */
+	uint64_t read_hits;            /**< Read calls that needed nothing from the backing. */
+	uint64_t read_hit_bytes;       /**< Bytes read from the cache. */
+	uint64_t read_misses;          /**< Read calls that did. */
+	uint64_t backing_read_bytes;   /**< Read from the backing: misses in whole blocks, read-ahead, edges for write-back. */
+	uint64_t backing_read_errors;  /**< Reads of the backing that failed, write-back's not counted. */
+	uint64_t media_data_bytes;     /**< Stored on the media for writes: data, in units of 64 bytes. */
+	uint64_t media_key_bytes;      /**< Stored for writes: keys. */
+	uint64_t media_fill_bytes;     /**< Stored for kept misses: data and keys. */
+	uint64_t media_move_bytes;     /**< Stored for what reclaim carried forward: data and keys. */
+	uint64_t media_record_bytes;   /**< Stored for records, each twice, and for kills, a line of 64 bytes each. */
+};
+
+/** @brief What pcache_histogram() tells the times of. */
+enum pcache_latency {
+	PCACHE_LATENCY_READ_HIT = 0,  /**< Read calls that needed nothing from the backing; one in 64, chosen at random. */
+	PCACHE_LATENCY_READ_MISS = 1, /**< Read calls that did, from the first byte that was missing on; all. */
+	PCACHE_LATENCY_WRITE = 2,     /**< Calls that write, waits included; one in 64. */
+	PCACHE_LATENCY_FLUSH = 3,     /**< Calls of pcache_flush(); one in 64. */
+	PCACHE_LATENCY_BATCH = 4,     /**< Write-back batches, the sync included; all that went well. */
+};
+
+#define PCACHE_LATENCIES         5   /**< Values of enum pcache_latency. */
+#define PCACHE_HISTOGRAM_BUCKETS 312 /**< Each power of two of nanoseconds has eight; see pcache_histogram_bound(). */
+
+/** @brief Times of one kind of call since open. The caller sets @ref size first. */
+struct pcache_histogram {
+	uint32_t size;         /**< sizeof(struct pcache_histogram), set by the caller. */
+	uint32_t sample_calls; /**< One call in so many was timed, on average; 1: all. */
+	uint64_t count;        /**< Times in it. */
+	uint64_t sum_ns;       /**< Their sum. */
+	uint64_t max_ns;       /**< The longest. */
+	uint64_t buckets[PCACHE_HISTOGRAM_BUCKETS]; /**< How many; the last one has all above its lower end. */
 };
 
 /**
@@ -438,6 +477,39 @@ int pcache_drain(struct pcache *cache, pcache_progress_fn progress, void *arg, u
  * Any thread. The figures are each right, but not taken at one instant.
  */
 int pcache_stats(struct pcache *cache, struct pcache_stats *stats);
+
+/**
+ * @brief Tell how long calls of one kind took.
+ *
+ * Calls that end within tens of nanoseconds are sampled, so that nobody pays for looking. A failed call is not counted.
+ *
+ * @param cache               an open cache
+ * @param which               which calls
+ * @param[in,out] histogram   size set by the caller; the rest is filled
+ * @return 0, -EINVAL (no such kind, or a size that is too small), -ENOTRECOVERABLE
+ * @par Thread-safety
+ * Any thread. Calls that end meanwhile are in it or not.
+ */
+int pcache_histogram(struct pcache *cache, enum pcache_latency which, struct pcache_histogram *histogram);
+
+/**
+ * @brief The time that so many of the calls did not exceed.
+ * @param histogram  as filled by pcache_histogram()
+ * @param percent    0 to 100, such as 50, 99 or 99.9
+ * @return nanoseconds, too high by an eighth at most; 0: the histogram is empty, or NULL
+ * @par Thread-safety
+ * Any thread.
+ */
+uint64_t pcache_histogram_percentile(const struct pcache_histogram *histogram, double percent);
+
+/**
+ * @brief The highest value that a bucket counts; the next bucket begins one above.
+ * @param bucket  0 to PCACHE_HISTOGRAM_BUCKETS - 1
+ * @return nanoseconds; UINT64_MAX for the last bucket, and beyond
+ * @par Thread-safety
+ * Any thread.
+ */
+uint64_t pcache_histogram_bound(unsigned bucket);
 
 /**
  * @brief Change a setting of an open cache; it counts at once, until close.

@@ -265,6 +265,7 @@ static int read_partial(struct batch *batch)
 			continue;
 		reads[count] = batch->ios[i];
 		reads[count++].op = PC_IO_READ;
+		pc_stats_add(batch->cache->stats, PC_COUNT_BACKING_READ_BYTES, batch->ios[i].len);
 	}
 	return count == 0 ? 0 : pc_backing_run(batch->cache->backing, reads, count);
 }

@@ -123,6 +123,11 @@ void pc_cache_wake_writeback(struct pcache *cache)
 	pthread_mutex_unlock(&cache->state_lock);
 }
 
+void pc_cache_count_time(struct pcache *cache, enum pcache_latency which, uint64_t start_ns)
+{
+	pc_histogram_add(&cache->latency[which], pc_now_ns() - start_ns);
+}
+
 /* ---- positions ---- */
 
 struct pc_pos pc_cache_head(const struct pcache *cache)

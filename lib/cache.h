@@ -17,6 +17,7 @@
 #include "backing.h"
 #include "config.h"
 #include "ghost.h"
+#include "histogram.h"
 #include "index.h"
 #include "misses.h"
 #include "segment.h"
@@ -117,6 +118,8 @@ struct pcache {
 	uint64_t stalls;
 	uint64_t stall_ns;
 	uint64_t stall_max_ns;
+
+	struct pc_histogram latency[PCACHE_LATENCIES]; /* by enum pcache_latency; no lock */
 };
 
 /* ---- cache.c: life cycle, shared state ---- */
@@ -142,6 +145,15 @@ void pc_cache_report_failure(struct pcache *cache);
 static inline bool pc_cache_is_failed(const struct pcache *cache)
 {
 	return atomic_load_explicit(&cache->media_error, memory_order_relaxed) != 0;
+}
+
+/* A call ends well that began with pc_stats_sample() or at a time known otherwise; 0: it is not one that is timed. */
+void pc_cache_count_time(struct pcache *cache, enum pcache_latency which, uint64_t start_ns);
+
+static inline void pc_cache_end_sample(struct pcache *cache, enum pcache_latency which, uint64_t start_ns)
+{
+	if (pc_unlikely(start_ns != 0))
+		pc_cache_count_time(cache, which, start_ns);
 }
 
 /* Where the next write goes. */

@@ -96,8 +96,15 @@ static void close_locked(struct pcache *cache, struct pc_clean *clean)
 	uint64_t room = pc_stream_room(&clean->stream);
 	uint32_t segment = pc_stream_segment(&clean->stream, pc_room_seq(room));
 	uint32_t lines;
+	bool is_done;
 
-	if (!pc_room_is_closed(room) && pc_stream_close_segment(&clean->stream, &lines))
+	if (pc_room_is_closed(room))
+		return;
+	is_done = pc_stream_close_segment(&clean->stream, &lines);
+	room = pc_stream_last_room(&clean->stream, segment);
+	pc_stats_add(cache->stats, clean->kind == PC_STREAM_HOT ? PC_COUNT_LOG_HOT_BYTES : PC_COUNT_LOG_FILL_BYTES,
+		     ((uint64_t)pc_room_units(room) + pc_room_lines(room)) * PCM_LINE);
+	if (is_done)
 		seal(cache, clean, segment, clean->next_seq - 1, lines);
 }
 

@@ -467,9 +467,12 @@ ssize_t pc_io_read_cached(struct pcache *cache, void *buf, size_t len, uint64_t 
 
 ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, unsigned flags)
 {
+	bool missed = false;
+	uint64_t start_ns;
 	size_t done = 0;
 
 	pc_index_prefetch_bucket(cache->index, off);
+	start_ns = pc_stats_sample();
 	while (done < len) {
 		uint64_t hole;
 		ssize_t ret = pc_io_read_cached(cache, (uint8_t *)buf + done, len - done, off + done, &hole);
@@ -479,12 +482,19 @@ ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, un
 		done += (size_t)ret;
 		if (hole == 0)
 			continue;
-		ret = (flags & PCACHE_NOWAIT) != 0 ? -EAGAIN :
-						     pc_miss_read(cache, (uint8_t *)buf + done, hole, off + done);
+		if ((flags & PCACHE_NOWAIT) != 0)
+			return -EAGAIN;
+		if (!missed)
+			start_ns = pc_now_ns(); /* such calls are all timed, from here on */
+		missed = true;
+		ret = pc_miss_read(cache, (uint8_t *)buf + done, hole, off + done);
 		if (ret < 0)
 			return ret;
 		done += (size_t)ret;
 	}
 	pc_io_count_read(cache, len);
+	if (pc_unlikely(missed))
+		pc_stats_add(cache->stats, PC_COUNT_READ_MISSES, 1);
+	pc_cache_end_sample(cache, missed ? PCACHE_LATENCY_READ_MISS : PCACHE_LATENCY_READ_HIT, start_ns);
 	return (ssize_t)len;
 }

@@ -54,6 +54,7 @@ struct pc_media {
 	bool blank; /* created by this open, or its first 64 KiB are zero: to be formatted */
 	_Atomic bool has_bad; /* pc_media_find_bad() may find something */
 	_Atomic uint64_t syncs; /* sync system calls so far */
+	_Atomic uint64_t record_bytes; /* stored for records so far, both slots */
 };
 
 #define PC_MEDIA_BLANK_BYTES 65536u /* a file whose first bytes are zero this far may be formatted */

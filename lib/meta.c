@@ -61,6 +61,7 @@ static int write_slot(struct pc_media *media, const struct pc_meta *meta, unsign
 {
 	int ret = pc_media_copy(media, slot_off(meta, slot), record, meta->bytes, PC_COPY_CACHED);
 
+	atomic_fetch_add_explicit(&media->record_bytes, meta->bytes, memory_order_relaxed);
 	return ret < 0 ? ret : pc_media_flush(media, slot_off(meta, slot), meta->bytes);
 }
 

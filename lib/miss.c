@@ -52,11 +52,19 @@ static struct plan make_plan(struct pcache *cache, uint64_t off, size_t len)
 	return plan;
 }
 
+/* A read of the backing has ended. */
+static void count_backing_read(struct pcache *cache, int result, size_t len)
+{
+	pc_stats_add(cache->stats, result < 0 ? PC_COUNT_BACKING_READ_ERRORS : PC_COUNT_BACKING_READ_BYTES,
+		     result < 0 ? 1 : len);
+}
+
 /* Just for the caller. */
 static ssize_t read_past(struct pcache *cache, void *buf, size_t len, uint64_t off)
 {
 	int ret = pc_backing_read(cache->backing, buf, off, len);
 
+	count_backing_read(cache, ret, len);
 	if (ret < 0)
 		return ret;
 	pc_stats_add(cache->stats, PC_COUNT_READ_MISS_BYTES, len);
@@ -189,6 +197,7 @@ static ssize_t end_own(struct pcache *cache, struct pc_miss *miss, int result, v
 {
 	ssize_t ret;
 
+	count_backing_read(cache, result, miss->len);
 	pc_misses_finish(&cache->misses, miss, result);
 	if (result < 0) {
 		ret = read_past(cache, buf, len, off); /* what failed may be what nobody asked for */
@@ -294,6 +303,7 @@ ssize_t pc_miss_end(struct pcache *cache, struct pc_miss_begun *begun, int resul
 
 	if (begun->is_listed)
 		return end_own(cache, begun->miss, result, buf, begun->len, begun->off);
+	count_backing_read(cache, result, begun->miss->len);
 	ret = result < 0 ? result : copy_out(cache, begun->miss, buf, begun->len, begun->off);
 	pc_miss_delete(begun->miss);
 	return ret;

@@ -27,9 +27,17 @@ ssize_t pcache_read(struct pcache *cache, void *buf, size_t len, uint64_t off, u
 	return pc_io_read(cache, buf, pc_min64(len, cache->backing->size_bytes - off), off, flags);
 }
 
+static ssize_t end_write(struct pcache *cache, ssize_t ret, uint64_t start_ns)
+{
+	if (ret >= 0)
+		pc_cache_end_sample(cache, PCACHE_LATENCY_WRITE, start_ns);
+	return ret;
+}
+
 ssize_t pcache_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags)
 {
 	int ret = pc_enter(cache, flags, PCACHE_WRITE_FUA | PCACHE_NOWAIT);
+	uint64_t start_ns;
 
 	if (ret < 0)
 		return ret;
@@ -37,7 +45,10 @@ ssize_t pcache_write(struct pcache *cache, const void *buf, size_t len, uint64_t
 	if (ret < 0)
 		return ret;
 	ret = pc_check_write(cache, len, off);
-	return ret < 0 || len == 0 ? ret : pc_io_write(cache, buf, len, off, flags);
+	if (ret < 0 || len == 0)
+		return ret;
+	start_ns = pc_stats_sample();
+	return end_write(cache, pc_io_write(cache, buf, len, off, flags), start_ns);
 }
 
 /* Every buffer, and their sum. */
@@ -73,13 +84,17 @@ ssize_t pcache_readv(struct pcache *cache, const struct iovec *iov, int iovcnt, 
 ssize_t pcache_writev(struct pcache *cache, const struct iovec *iov, int iovcnt, uint64_t off, unsigned flags)
 {
 	size_t len;
+	uint64_t start_ns;
 	int ret = pc_enter(cache, flags, PCACHE_WRITE_FUA | PCACHE_NOWAIT);
 
 	if (ret == 0)
 		ret = check_vector(cache, iov, iovcnt, &len);
 	if (ret == 0)
 		ret = pc_check_write(cache, len, off);
-	return ret < 0 || len == 0 ? ret : pc_vector_write(cache, iov, iovcnt, off, flags);
+	if (ret < 0 || len == 0)
+		return ret;
+	start_ns = pc_stats_sample();
+	return end_write(cache, pc_vector_write(cache, iov, iovcnt, off, flags), start_ns);
 }
 
 static int compare_extents(const void *a, const void *b)
@@ -114,6 +129,7 @@ static int check_overlap(const struct pcache *cache, const struct pcache_extent 
 int pcache_write_atomic(struct pcache *cache, const struct pcache_extent *extents, size_t count, unsigned flags)
 {
 	int ret = pc_enter(cache, flags, PCACHE_WRITE_FUA | PCACHE_NOWAIT);
+	uint64_t start_ns;
 
 	if (ret < 0)
 		return ret;
@@ -128,17 +144,25 @@ int pcache_write_atomic(struct pcache *cache, const struct pcache_extent *extent
 	}
 	if (ret == 0)
 		ret = check_overlap(cache, extents, count);
-	return ret < 0 || count == 0 ? ret : pc_vector_write_atomic(cache, extents, count, flags);
+	if (ret < 0 || count == 0)
+		return ret;
+	start_ns = pc_stats_sample();
+	return (int)end_write(cache, pc_vector_write_atomic(cache, extents, count, flags), start_ns);
 }
 
 int pcache_flush(struct pcache *cache, unsigned flags)
 {
 	int ret = pc_enter(cache, flags, 0);
+	uint64_t start_ns;
 
 	if (ret < 0)
 		return ret;
+	start_ns = pc_stats_sample();
 	pc_stats_add(cache->stats, PC_COUNT_FLUSHES, 1);
-	return cache->config.readonly ? 0 : pc_io_flush(cache);
+	ret = cache->config.readonly ? 0 : pc_io_flush(cache);
+	if (ret == 0)
+		pc_cache_end_sample(cache, PCACHE_LATENCY_FLUSH, start_ns);
+	return ret;
 }
 
 int pcache_drain(struct pcache *cache, pcache_progress_fn progress, void *arg, unsigned flags)

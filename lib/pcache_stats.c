@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * pcache_stats.c - a look at an open cache.
+ * pcache_stats.c - a look at an open cache: figures, and how long calls took.
  */
 #pragma GCC visibility push(default)
 #include "pcache.h"
@@ -35,6 +35,11 @@ static void fill_counters(const struct pc_stats *counters, struct pcache_stats *
 	out->moved_bytes = pc_stats_sum(counters, PC_COUNT_MOVED_BYTES);
 	out->kills = pc_stats_sum(counters, PC_COUNT_KILLS);
 	out->clean_errors = pc_stats_sum(counters, PC_COUNT_CLEAN_ERRORS);
+	out->read_misses = pc_stats_sum(counters, PC_COUNT_READ_MISSES);
+	out->read_hits = out->reads - pc_min64(out->reads, out->read_misses);
+	out->read_hit_bytes = out->read_bytes - pc_min64(out->read_bytes, out->read_miss_bytes);
+	out->backing_read_bytes = pc_stats_sum(counters, PC_COUNT_BACKING_READ_BYTES);
+	out->backing_read_errors = pc_stats_sum(counters, PC_COUNT_BACKING_READ_ERRORS);
 }
 
 static void fill_constants(const struct pcache *cache, struct pcache_stats *out)
@@ -89,6 +94,96 @@ static void fill_state(struct pcache *cache, struct pcache_stats *out)
 	out->media_syncs = atomic_load_explicit(&cache->media->syncs, memory_order_relaxed);
 }
 
+/* Bytes that a stream has taken: closed segments are counted, the open one is looked at. */
+static uint64_t open_bytes(const struct pc_stream *stream, uint32_t (*part)(uint64_t room))
+{
+	uint64_t room = pc_stream_room(stream);
+
+	return pc_room_is_closed(room) ? 0 : (uint64_t)part(room) * PCM_UNIT;
+}
+
+static uint32_t units_and_lines(uint64_t room)
+{
+	return pc_room_units(room) + pc_room_lines(room);
+}
+
+static void fill_media(struct pcache *cache, struct pcache_stats *out)
+{
+	const struct pc_stats *counters = cache->stats;
+
+	out->media_data_bytes = pc_stats_sum(counters, PC_COUNT_LOG_DATA_BYTES) + open_bytes(&cache->write, pc_room_units);
+	out->media_key_bytes = pc_stats_sum(counters, PC_COUNT_LOG_KEY_BYTES) + open_bytes(&cache->write, pc_room_lines);
+	out->media_fill_bytes = pc_stats_sum(counters, PC_COUNT_LOG_FILL_BYTES) +
+				open_bytes(&pc_clean_of(cache, PC_STREAM_FILL)->stream, units_and_lines);
+	out->media_move_bytes = pc_stats_sum(counters, PC_COUNT_LOG_HOT_BYTES) +
+				open_bytes(&pc_clean_of(cache, PC_STREAM_HOT)->stream, units_and_lines);
+	out->media_record_bytes = atomic_load_explicit(&cache->media->record_bytes, memory_order_relaxed) +
+				  out->kills * PCM_LINE;
+}
+
+/* Data that a segment has taken. */
+static uint64_t stored_bytes(const struct pc_stream *stream, uint32_t segment)
+{
+	uint64_t room = pc_stream_room(stream);
+
+	if (pc_room_is_closed(room) || pc_stream_segment(stream, pc_room_seq(room)) != segment)
+		room = pc_stream_last_room(stream, segment);
+	return (uint64_t)pc_room_units(room) * PCM_UNIT;
+}
+
+/* Data in all segments in use, whether anything is found there or not. */
+static uint64_t all_stored_bytes_locked(struct pcache *cache, uint64_t newest_seq)
+{
+	uint64_t bytes = 0;
+
+	for (uint64_t seq = cache->oldest_seq; seq <= newest_seq; seq++)
+		bytes += stored_bytes(&cache->write, pc_stream_segment(&cache->write, seq));
+	for (unsigned i = 0; i < PC_ARRAY_SIZE(cache->clean); i++)
+		for (uint32_t j = 0; j < cache->clean[i].age.count; j++)
+			bytes += stored_bytes(&cache->clean[i].stream, cache->clean[i].age.ids[j]);
+	return bytes;
+}
+
+/* What of the tail's own segment is dirty is taken to be as much of its live bytes as of its lines. */
+static uint64_t dirty_part(const struct pcache *cache, struct pc_pos tail, uint64_t live)
+{
+	uint64_t room = pc_stream_room(&cache->write);
+	uint64_t lines;
+
+	if (pc_room_seq(room) != (tail.seq & PC_ROOM_SEQ_MASK))
+		room = pc_stream_last_room(&cache->write, pc_stream_segment(&cache->write, tail.seq));
+	lines = pc_room_lines(room);
+	return lines == 0 ? live : live * (lines - pc_min64(tail.line, lines)) / lines;
+}
+
+static uint64_t dirty_bytes(const struct pcache *cache, struct pc_pos tail)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t id = 0; id < cache->segments->count; id++) {
+		uint64_t seq = atomic_load_explicit(&cache->segments->refs[id].seq, memory_order_relaxed);
+
+		if (seq > tail.seq)
+			bytes += pc_index_live_bytes(cache->index, id);
+		else if (seq == tail.seq)
+			bytes += dirty_part(cache, tail, pc_index_live_bytes(cache->index, id));
+	}
+	return bytes;
+}
+
+static void fill_content(struct pcache *cache, struct pcache_stats *out)
+{
+	uint64_t stored;
+
+	pthread_mutex_lock(&cache->state_lock);
+	stored = all_stored_bytes_locked(cache, pc_cache_head(cache).seq);
+	pthread_mutex_unlock(&cache->state_lock);
+	out->dirty_bytes = dirty_bytes(cache, (struct pc_pos){ out->tail_seq, (uint32_t)out->tail_line });
+	out->dirty_bytes = pc_min64(out->dirty_bytes, out->cached_bytes);
+	out->clean_bytes = out->cached_bytes - out->dirty_bytes;
+	out->dead_bytes = stored - pc_min64(stored, out->cached_bytes);
+}
+
 int pcache_stats(struct pcache *cache, struct pcache_stats *stats)
 {
 	struct pcache_stats all = { 0 };
@@ -102,6 +197,35 @@ int pcache_stats(struct pcache *cache, struct pcache_stats *stats)
 	fill_counters(cache->stats, &all);
 	fill_constants(cache, &all);
 	fill_state(cache, &all);
+	fill_content(cache, &all);
+	fill_media(cache, &all);
 	memcpy(stats, &all, pc_min64(stats->size, sizeof(all)));
 	return 0;
+}
+
+/* ---- times ---- */
+
+int pcache_histogram(struct pcache *cache, enum pcache_latency which, struct pcache_histogram *histogram)
+{
+	int ret = pc_enter(cache, 0, 0);
+
+	if (ret < 0)
+		return ret;
+	if (histogram == NULL || histogram->size < sizeof(*histogram) || (unsigned)which >= PCACHE_LATENCIES)
+		return -EINVAL;
+	pc_histogram_copy(&cache->latency[which], histogram);
+	histogram->sample_calls = which == PCACHE_LATENCY_READ_MISS || which == PCACHE_LATENCY_BATCH ? 1 : PC_SAMPLE_CALLS;
+	return 0;
+}
+
+uint64_t pcache_histogram_percentile(const struct pcache_histogram *histogram, double percent)
+{
+	if (histogram == NULL || histogram->size < sizeof(*histogram))
+		return 0;
+	return pc_histogram_percentile(histogram, percent);
+}
+
+uint64_t pcache_histogram_bound(unsigned bucket)
+{
+	return pc_histogram_bound(bucket);
 }

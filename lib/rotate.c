@@ -32,6 +32,13 @@ int pc_rotate_seal(struct pcache *cache, uint32_t segment, enum pc_stream_kind s
 	return 0;
 }
 
+/* What the segment has taken; what is still open is added by whoever asks. */
+static void count_log(struct pcache *cache, uint64_t room)
+{
+	pc_stats_add(cache->stats, PC_COUNT_LOG_DATA_BYTES, (uint64_t)pc_room_units(room) * PCM_UNIT);
+	pc_stats_add(cache->stats, PC_COUNT_LOG_KEY_BYTES, (uint64_t)pc_room_lines(room) * PCM_LINE);
+}
+
 /* Under rotate_lock. */
 static int close_locked(struct pcache *cache)
 {
@@ -39,10 +46,14 @@ static int close_locked(struct pcache *cache)
 	uint32_t segment = pc_stream_segment(&cache->write, pc_room_seq(room));
 	uint64_t seq = atomic_load_explicit(&cache->segments->refs[segment].seq, memory_order_relaxed);
 	uint32_t lines;
+	bool is_done;
 
-	/* Closed before: whoever left last has sealed it. */
-	if (pc_room_is_closed(room) || !pc_stream_close_segment(&cache->write, &lines))
-		return 0;
+	if (pc_room_is_closed(room))
+		return 0; /* whoever left last has sealed it */
+	is_done = pc_stream_close_segment(&cache->write, &lines);
+	count_log(cache, pc_stream_last_room(&cache->write, segment));
+	if (!is_done)
+		return 0; /* whoever leaves last will */
 	return pc_rotate_seal(cache, segment, PC_STREAM_WRITE, seq, lines);
 }
 

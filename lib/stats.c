@@ -4,15 +4,30 @@
  */
 #include "stats.h"
 
-unsigned pc_stats_shard(void)
+_Thread_local struct pc_thread_stats pc_thread_stats;
+
+unsigned pc_stats_take_shard(void)
 {
 	static _Atomic unsigned next;
-	/* One word of static TLS: no call to find it. */
-	static _Thread_local unsigned shard __attribute__((tls_model("initial-exec"))) = PC_STAT_SHARDS;
+	unsigned shard = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) % PC_STAT_SHARDS;
 
-	if (pc_unlikely(shard == PC_STAT_SHARDS))
-		shard = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) % PC_STAT_SHARDS;
+	pc_thread_stats.shard_plus_one = shard + 1;
+	pc_thread_stats.random = shard + 1;
 	return shard;
+}
+
+/* Half to one and a half of PC_SAMPLE_CALLS until the next one, evenly. */
+uint64_t pc_stats_begin_sample(void)
+{
+	uint32_t random = pc_thread_stats.random + pc_stats_shard() + 1;
+
+	/* xorshift (Marsaglia, 2003): a few instructions, and nobody needs better numbers here. */
+	random ^= random << 13;
+	random ^= random >> 17;
+	random ^= random << 5;
+	pc_thread_stats.random = random;
+	pc_thread_stats.calls_until_sample = PC_SAMPLE_CALLS / 2 + (random >> 8) % (PC_SAMPLE_CALLS + 1);
+	return pc_now_ns();
 }
 
 uint64_t pc_stats_sum(const struct pc_stats *stats, enum pc_counter counter)

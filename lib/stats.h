@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stats.h - counters that cost the hot paths next to nothing: each thread adds to a shard of its own.
+ * stats.h - counters that cost the hot paths next to nothing: each thread adds to a shard of its own, and of its calls a
+ * few are chosen to be timed.
  */
 #ifndef PC_STATS_H
 #define PC_STATS_H
@@ -32,6 +33,13 @@ enum pc_counter {
 	PC_COUNT_MOVED_BYTES,
 	PC_COUNT_KILLS,
 	PC_COUNT_CLEAN_ERRORS,
+	PC_COUNT_READ_MISSES,
+	PC_COUNT_BACKING_READ_BYTES,
+	PC_COUNT_BACKING_READ_ERRORS,
+	PC_COUNT_LOG_DATA_BYTES,  /* of closed segments of WRITE */
+	PC_COUNT_LOG_KEY_BYTES,
+	PC_COUNT_LOG_FILL_BYTES,  /* data and keys of closed segments of FILL; of HOT */
+	PC_COUNT_LOG_HOT_BYTES,
 	PC_COUNTERS,
 };
 
@@ -45,8 +53,39 @@ struct pc_stats {
 	struct pc_stat_shard shards[PC_STAT_SHARDS];
 };
 
+/* One call in so many is timed, on average. Not every so manieth: calls that take turns would never be seen. */
+#define PC_SAMPLE_CALLS 64u
+
+/* What a thread has of its own. */
+struct pc_thread_stats {
+	unsigned shard_plus_one;     /* 0: it has none yet */
+	unsigned calls_until_sample; /* 0: the next one is the first */
+	uint32_t random;
+};
+
+/* Static TLS: no call to find it. */
+extern _Thread_local struct pc_thread_stats pc_thread_stats __attribute__((tls_model("initial-exec")));
+
+unsigned pc_stats_take_shard(void);
+uint64_t pc_stats_begin_sample(void);
+
 /* A number of the calling thread that differs from those of its neighbours. */
-unsigned pc_stats_shard(void);
+static inline unsigned pc_stats_shard(void)
+{
+	unsigned shard_plus_one = pc_thread_stats.shard_plus_one;
+
+	return pc_likely(shard_plus_one != 0) ? shard_plus_one - 1 : pc_stats_take_shard();
+}
+
+/* When a call begins: the time, if it is one that is timed; else 0. The first call of a thread is one. */
+static inline uint64_t pc_stats_sample(void)
+{
+	if (pc_likely(pc_thread_stats.calls_until_sample > 1)) {
+		pc_thread_stats.calls_until_sample--;
+		return 0;
+	}
+	return pc_stats_begin_sample();
+}
 
 static inline void pc_stats_add(struct pc_stats *stats, enum pc_counter counter, uint64_t value)
 {

@@ -92,6 +92,7 @@ static void set_tails(struct pcache *cache, struct pc_pos dirty_tail, struct pc_
 
 static int write_batch(struct pcache *cache, struct pc_pos from, struct pc_pos end, struct pc_pos batch_end)
 {
+	uint64_t start_ns;
 	int ret;
 
 	if (cache->media->granularity == PCACHE_GRANULARITY_PAGE && !pc_cache_is_failed(cache)) {
@@ -106,9 +107,11 @@ static int write_batch(struct pcache *cache, struct pc_pos from, struct pc_pos e
 		set_tails(cache, from, end);
 		batch_end = end;
 	}
+	start_ns = pc_now_ns();
 	ret = pc_batch_write(cache, from, &end);
 	if (ret < 0)
 		return ret;
+	pc_cache_count_time(cache, PCACHE_LATENCY_BATCH, start_ns);
 	/* order: after the sync (D1); before reclaim hears of it */
 	ret = store_tails(cache, end, batch_end);
 	if (ret < 0)

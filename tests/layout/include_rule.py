@@ -20,7 +20,8 @@ HEADER_ROWS = [
     ["log.h", "lock.h", "crc32c.h", "copy_crc.h", "thread.h"],
     ["format.h", "media.h", "backing.h"],
     ["meta.h", "kset.h"],
-    ["stream.h", "segment.h", "index.h", "overlay.h", "config.h", "stats.h", "ghost.h", "misses.h", "sequential.h"],
+    ["stream.h", "segment.h", "index.h", "overlay.h", "config.h", "stats.h", "ghost.h", "misses.h", "sequential.h",
+     "histogram.h"],
     ["cache.h"],
     ["enter.h", "recover.h"],
 ]
