@@ -370,6 +370,17 @@ START_TEST(nowait_read_never_touches_the_backing_and_keeps_nothing)
 END_TEST
 
 /* More than the cache holds, again and again; some of it more often than the rest: that stays. */
+/* Until reclaim has caught up with us: it works above the default of gc_percent, and a miss without space is not kept. */
+static void await_reclaim(struct fixture *fx)
+{
+	struct pcache_stats stats = fixture_stats(fx);
+
+	for (unsigned ms = 0; (stats.segments - stats.segments_free) * 100 > stats.segments * 70 && ms < CEILING_MS; ms++) {
+		usleep(1000);
+		stats = fixture_stats(fx);
+	}
+}
+
 START_TEST(what_is_read_often_stays)
 {
 	struct fixture *fx = make_volume(2 * MIB);
@@ -384,6 +395,7 @@ START_TEST(what_is_read_often_stays)
 				next = hot_bytes;
 			fixture_check(fx, next, 4096);
 		}
+		await_reclaim(fx);
 	}
 	stats = fixture_stats(fx);
 	ck_assert_uint_gt(stats.moved_bytes, 0);
