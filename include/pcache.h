@@ -85,6 +85,9 @@ extern "C" {
 /** @brief A cache; opaque. */
 struct pcache;
 
+/** @brief Requests that complete later; opaque. */
+struct pcache_queue;
+
 /** @brief How writes and misses are treated. Only #PCACHE_MODE_WRITEBACK is offered by this version. */
 enum pcache_mode {
 	PCACHE_MODE_WRITEBACK = 0,    /**< Acknowledged in the cache, written to the backing later. */
@@ -303,6 +306,26 @@ struct pcache_histogram {
 	uint64_t sum_ns;       /**< Their sum. */
 	uint64_t max_ns;       /**< The longest. */
 	uint64_t buckets[PCACHE_HISTOGRAM_BUCKETS]; /**< How many; the last one has all above its lower end. */
+};
+
+/** @brief What a struct pcache_request asks for. */
+enum pcache_op {
+	PCACHE_OP_READ = 0,  /**< As pcache_read(). */
+	PCACHE_OP_WRITE = 1, /**< As pcache_write(). */
+	PCACHE_OP_FLUSH = 2, /**< As pcache_flush(); covers what was reaped, and what returned, before it was submitted. */
+};
+
+#define PCACHE_QUEUE_DEPTH_MAX 4096u /**< Largest depth of pcache_queue_create(). */
+
+/** @brief One request of pcache_submit(). The caller's until submitted, and again when it was reaped. */
+struct pcache_request {
+	uint32_t op;    /**< enum pcache_op. */
+	uint32_t flags; /**< As in the call that it stands for. */
+	void *buf;      /**< Read into, or written from; must stay as it is until the request was reaped. */
+	uint64_t len;   /**< Bytes. */
+	uint64_t off;   /**< Bytes from the start of the backing. */
+	void *user;     /**< The caller's. */
+	int64_t result; /**< Once reaped: what the call would have returned, or -ECANCELED. */
 };
 
 /**
@@ -585,6 +608,82 @@ const char *pcache_strerror(int error);
  * Any thread.
  */
 const char *pcache_version(void);
+
+/**
+ * @brief Create a queue of requests that complete later, for a host with an event loop.
+ *
+ * Any number of queues may be open; each has an eventfd. Reads that hit and writes that find space are done inside
+ * pcache_submit(). A read that misses goes to the backing by libaio if the backing descriptor was opened with O_DIRECT;
+ * a buffered one would read in the caller, so there, and for all else that would wait (space, a sync of a page
+ * granularity media), threads of the queue wait: at most 16, started when needed.
+ *
+ * @param cache   an open cache
+ * @param depth   requests that are submitted and not reaped, at most; 1..#PCACHE_QUEUE_DEPTH_MAX
+ * @param[out] ret_queue  the queue; untouched on failure
+ * @return 0, -EINVAL, -ENOMEM, -ENOTRECOVERABLE, or what eventfd(2) gave
+ * @par Thread-safety
+ * Any thread.
+ * @snippet async.c queue
+ */
+int pcache_queue_create(struct pcache *cache, unsigned depth, struct pcache_queue **ret_queue);
+
+/**
+ * @brief Delete a queue. pcache_close() does it for those that are left.
+ *
+ * Requests that had not begun get the result -ECANCELED and have no effect; those that had begun end first, a write
+ * with its own result, a read maybe with -ECANCELED. All are the caller's again, those not reaped, too.
+ *
+ * @param queue  a queue, or NULL
+ * @return 0, or -ENOTRECOVERABLE
+ * @par Thread-safety
+ * No other call on this queue may be under way.
+ */
+int pcache_queue_delete(struct pcache_queue *queue);
+
+/**
+ * @brief The eventfd of a queue: readable (poll, epoll, io_uring) as long as pcache_reap() has something to do, and
+ *        sometimes once more.
+ * @param queue  a queue
+ * @return a descriptor that must only be waited for, owned by the queue; or -EINVAL
+ * @par Thread-safety
+ * Any thread.
+ */
+int pcache_queue_fd(const struct pcache_queue *queue);
+
+/**
+ * @brief Submit requests, in order; none of them waits.
+ *
+ * Requests that are under way at the same time have no order among them. What is wrong with a request is its result.
+ *
+ * @param queue     a queue
+ * @param requests  pointers to the requests
+ * @param count     how many
+ * @return how many were accepted, from the first on; -EAGAIN if none, because the queue is full: reap first;
+ *         -EINVAL, -ENOTRECOVERABLE
+ * @par Durability
+ * A write that was reaped with success is as durable as after pcache_write(); one that was not reaped may or may not be
+ * there after a crash, whole or not at all.
+ * @par Thread-safety
+ * Any thread.
+ * @snippet async.c submit
+ */
+int pcache_submit(struct pcache_queue *queue, struct pcache_request *const *requests, unsigned count);
+
+/**
+ * @brief Take requests that have ended; their result is set. Does not wait.
+ *
+ * It also takes what the backing has read to its requests and to the cache, so it must be called when the descriptor is
+ * readable.
+ *
+ * @param queue     a queue
+ * @param[out] ret_done  pointers to requests that have ended, in no special order
+ * @param max       room in @p ret_done
+ * @return how many, maybe 0; -EINVAL, -ENOTRECOVERABLE
+ * @par Thread-safety
+ * Any thread.
+ * @snippet async.c reap
+ */
+int pcache_reap(struct pcache_queue *queue, struct pcache_request **ret_done, unsigned max);
 
 #ifdef __cplusplus
 }

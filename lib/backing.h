@@ -44,6 +44,8 @@ struct pc_backing_ops {
 	/* Synchronous read in the calling thread, any alignment; bytes read (short at the end), or negative errno. */
 	int64_t (*read)(struct pc_backing *backing, void *buf, uint64_t off, size_t len);
 	int (*sync)(struct pc_backing *backing);
+	/* The descriptor that serves a read without a wait in its submission, or -1. NULL: there is none. */
+	int (*direct_fd)(const struct pc_backing *backing, const struct pc_io *io);
 	void (*close)(struct pc_backing *backing);
 };
 

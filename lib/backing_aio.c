@@ -275,6 +275,14 @@ static int aio_sync(struct pc_backing *backing)
 	return error != 0 ? error : tail_error;
 }
 
+static int aio_direct_fd(const struct pc_backing *backing, const struct pc_io *io)
+{
+	const struct aio_backing *aio = (const struct aio_backing *)backing;
+	bool is_aligned = ((io->off | io->len | (uintptr_t)io->buf) & (backing->align_bytes - 1)) == 0;
+
+	return backing->align_bytes > 1 && is_aligned && io->off + io->len <= aio->direct_end ? aio->fd : -1;
+}
+
 static void aio_close(struct pc_backing *backing)
 {
 	struct aio_backing *aio = aio_of(backing);
@@ -293,6 +301,7 @@ static const struct pc_backing_ops aio_ops = {
 	.reap = aio_reap,
 	.read = aio_read,
 	.sync = aio_sync,
+	.direct_fd = aio_direct_fd,
 	.close = aio_close,
 };
 

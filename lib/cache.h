@@ -113,6 +113,7 @@ struct pcache {
 	uint64_t failures;           /* of them that failed: writeback_error is as old as the last one */
 	int writeback_error;         /* of the last attempt; 0 when it went well */
 	unsigned space_waiters;
+	struct pcache_queue *queues; /* of pcache_queue_create() */
 	bool high_water;             /* between the high and the low mark of dirty log */
 	bool stop;
 	uint64_t stalls;
@@ -259,7 +260,7 @@ struct pc_miss_begun {
 	struct pc_miss *miss;
 	uint64_t off;
 	size_t len;     /* that the caller lacks, from off on */
-	bool is_listed; /* others may join, and it may be kept */
+	bool is_listed; /* it may be kept */
 };
 
 /*
@@ -270,6 +271,7 @@ int pc_miss_begin(struct pcache *cache, size_t len, uint64_t off, struct pc_miss
 
 /* `result` of the read: 0 or negative errno. Returns as pc_miss_read(). `begun` is gone. */
 ssize_t pc_miss_end(struct pcache *cache, struct pc_miss_begun *begun, int result, void *buf);
+void pc_miss_cancel(struct pcache *cache, struct pc_miss_begun *begun); /* instead of end */
 
 /* clean.c: room for blocks in FILL or HOT, and what becomes of it. */
 struct pc_clean_room {

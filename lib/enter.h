@@ -15,6 +15,9 @@ int pc_refuse_flags(const struct pcache *cache, unsigned flags);
 int pc_refuse_buffer(const struct pcache *cache, const void *buf, size_t len);
 int pc_refuse_write(const struct pcache *cache, uint64_t len, uint64_t off);
 
+/* pcache_queue.c: end what is left of them, before the cache is closed. */
+void pc_queues_delete(struct pcache *cache);
+
 /* A child of fork() has the memory, but neither the threads nor the map. */
 static inline bool pc_is_inherited(const struct pcache *cache)
 {

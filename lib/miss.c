@@ -283,9 +283,9 @@ int pc_miss_begin(struct pcache *cache, size_t len, uint64_t off, struct pc_miss
 		return ret;
 	if (!plan.keep)
 		pc_stats_add(cache->stats, PC_COUNT_BYPASSED_BYTES, len);
-	/* Where somebody else is reading it we do not wait for him: it is read once more, and he keeps it. */
-	begun.is_listed = plan.keep && pc_misses_enter(&cache->misses, begun.miss, off);
-	if (begun.is_listed) {
+	begun.is_listed = plan.keep;
+	if (plan.keep) {
+		pc_misses_enter(&cache->misses, begun.miss);
 		count_ahead(cache, &plan);
 		begun.len = hole_of_own(cache, len, off);
 	}
@@ -307,4 +307,12 @@ ssize_t pc_miss_end(struct pcache *cache, struct pc_miss_begun *begun, int resul
 	ret = result < 0 ? result : copy_out(cache, begun->miss, buf, begun->len, begun->off);
 	pc_miss_delete(begun->miss);
 	return ret;
+}
+
+void pc_miss_cancel(struct pcache *cache, struct pc_miss_begun *begun)
+{
+	if (begun->is_listed)
+		drop_own(cache, begun->miss);
+	else
+		pc_miss_delete(begun->miss);
 }

@@ -56,7 +56,8 @@ static struct pc_miss *find_locked(struct pc_misses *misses, uint64_t off)
 {
 	struct pc_miss *miss = misses->first;
 
-	while (miss != NULL && (!has(miss, off) || atomic_load_explicit(&miss->stale, memory_order_relaxed)))
+	while (miss != NULL &&
+	       (miss->is_private || !has(miss, off) || atomic_load_explicit(&miss->stale, memory_order_relaxed)))
 		miss = miss->next;
 	return miss;
 }
@@ -68,16 +69,12 @@ static void link_locked(struct pc_misses *misses, struct pc_miss *miss)
 	atomic_fetch_add_explicit(&misses->count, 1, memory_order_relaxed);
 }
 
-bool pc_misses_enter(struct pc_misses *misses, struct pc_miss *miss, uint64_t off)
+void pc_misses_enter(struct pc_misses *misses, struct pc_miss *miss)
 {
-	bool is_ours;
-
 	pthread_mutex_lock(&misses->lock);
-	is_ours = find_locked(misses, off) == NULL;
-	if (is_ours)
-		link_locked(misses, miss);
+	miss->is_private = true;
+	link_locked(misses, miss);
 	pthread_mutex_unlock(&misses->lock);
-	return is_ours;
 }
 
 struct pc_miss *pc_misses_join(struct pc_misses *misses, struct pc_miss *miss, uint64_t off)

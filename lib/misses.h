@@ -17,6 +17,7 @@ struct pc_miss {
 	uint64_t off;
 	uint64_t len;
 	uint8_t *data;       /* `len` bytes once it is done */
+	bool is_private;     /* never joined */
 	_Atomic bool stale;  /* the data may be older than a write that was acknowledged: never to be kept or shared */
 	bool is_done;
 	int result; /* of the read; then 0 or negative errno */
@@ -45,8 +46,11 @@ void pc_miss_delete(struct pc_miss *miss);
  */
 struct pc_miss *pc_misses_join(struct pc_misses *misses, struct pc_miss *miss, uint64_t off);
 
-/* The same without a wait: false where another one has `off`, under way or done; `miss` is not in the list then. */
-bool pc_misses_enter(struct pc_misses *misses, struct pc_miss *miss, uint64_t off);
+/*
+ * Put a miss in the list that nobody may join: its read ends when the caller likes, and whoever waited for it might be
+ * the one who has to see to that.
+ */
+void pc_misses_enter(struct pc_misses *misses, struct pc_miss *miss);
 
 /* The read of a miss in the list has ended. */
 void pc_misses_finish(struct pc_misses *misses, struct pc_miss *miss, int result);

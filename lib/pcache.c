@@ -110,6 +110,7 @@ int pcache_close(struct pcache *cache, unsigned flags)
 		return 0;
 	if (pc_is_inherited(cache))
 		return -ENOTRECOVERABLE; /* threads and map are the parent's: the memory goes with the child */
+	pc_queues_delete(cache);
 	ret = pc_cache_close(cache, (flags & PCACHE_CLOSE_DRAIN) != 0);
 	return (flags & ~PCACHE_CLOSE_DRAIN) != 0 ? -EINVAL : ret;
 }

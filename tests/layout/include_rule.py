@@ -19,6 +19,7 @@ HEADER_ROWS = [
     ["util.h", "le.h", "types.h"],
     ["log.h", "lock.h", "crc32c.h", "copy_crc.h", "thread.h"],
     ["format.h", "media.h", "backing.h"],
+    ["backing_queue.h"],
     ["meta.h", "kset.h"],
     ["stream.h", "segment.h", "index.h", "overlay.h", "config.h", "stats.h", "ghost.h", "misses.h", "sequential.h",
      "histogram.h"],
