@@ -20,6 +20,7 @@ import tap  # noqa: E402
 
 COPIER = os.path.abspath(sys.argv[1])
 HELLO = os.path.abspath(sys.argv[2])
+ASYNC = os.path.abspath(sys.argv[3])
 FILES = os.environ.get("PC_TEST_DIR", "/var/tmp")
 CACHES = os.environ.get("PC_TEST_CACHE_DIR", "/dev/shm")
 SEED = int(os.environ.get("PC_TEST_SEED", "1"))

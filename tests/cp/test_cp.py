@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-test_cp.py - pcache-cp and the hello example, as a user meets them.
+test_cp.py - pcache-cp and the small examples, as a user meets them.
 
 Goal: a copy is identical or says why not, with the documented exit status; it can be killed at any place and taken up
 again; and nothing that is refused changes a file.
 Method: run the programs on files with random content. Where a copy has to be caught half-way it is stopped (SIGSTOP) as
 soon as its record shows progress, and looked at before anything else is done: no race, no waiting by the clock.
 
-Arguments: pcache-cp and hello. Environment: PC_TEST_DIR for files, PC_TEST_CACHE_DIR for caches, PC_TEST_SEED.
+Arguments: pcache-cp, hello and async. Environment: PC_TEST_DIR for files, PC_TEST_CACHE_DIR for caches, PC_TEST_SEED.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ import shutil
 import signal
 import subprocess
 
-from harness import (CEILING_S, COPIER, FAILED, HELLO, INTERRUPTED, MIB, OK, RANDOM, REFUSED, SEED, TERMINATED, USAGE,
-                     check_status, content, figures, half_way, kill_half_way, let_end, number, place, run, tap,
+from harness import (ASYNC, CEILING_S, COPIER, FAILED, HELLO, INTERRUPTED, MIB, OK, RANDOM, REFUSED, SEED, TERMINATED,
+                     USAGE, check_status, content, figures, half_way, kill_half_way, let_end, number, place, run, tap,
                      wait_for)
 
 
@@ -589,7 +589,7 @@ def bar_on_terminal():
         assert b"100%" in shown and b"ETA" in shown, shown
 
 
-# hello
+# the other examples
 
 def hello_runs_twice():
     with place() as here:
@@ -608,6 +608,22 @@ def hello_with_bad_files_fails():
         before = content(here.source)
         run([HELLO, here.cache, here.source], FAILED)
         assert content(here.source) == before
+
+
+def async_writes_and_reads_every_block():
+    with place() as here:
+        with open(here.destination, "wb") as backing:
+            backing.truncate(16 * MIB)
+        done = run([ASYNC, here.cache, here.destination])
+        assert done.stdout == "4096 blocks written and read\n", done.stdout
+        blocks = content(here.destination)
+        assert all(blocks[i * 4096:i * 4096 + 8] == i.to_bytes(8, "little") for i in range(4096))
+
+
+def async_with_bad_files_fails():
+    with place() as here:
+        run([ASYNC], USAGE)
+        run([ASYNC, here.cache, here.destination], FAILED)
 
 
 CHECKS = [
@@ -661,6 +677,8 @@ CHECKS = [
     bar_on_terminal,
     hello_runs_twice,
     hello_with_bad_files_fails,
+    async_writes_and_reads_every_block,
+    async_with_bad_files_fails,
 ]
 
 print(f"# seed {SEED}; again with PC_TEST_SEED={SEED}")
