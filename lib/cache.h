@@ -240,7 +240,9 @@ int pc_io_flush(struct pcache *cache);
  * *ret_hole: bytes that are missing behind them; 0: look again from there.
  */
 ssize_t pc_io_read_cached(struct pcache *cache, void *buf, size_t len, uint64_t off, uint64_t *ret_hole);
-void pc_io_count_read(struct pcache *cache, size_t len);
+
+/* A read call went well; start_ns: of its first miss, else what pc_stats_sample() said. */
+void pc_io_end_read(struct pcache *cache, size_t len, bool missed, uint64_t start_ns);
 
 static inline struct pc_clean *pc_clean_of(struct pcache *cache, enum pc_stream_kind kind)
 {

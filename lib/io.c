@@ -435,10 +435,13 @@ static int read_cached(struct pcache *cache, const struct pc_piece *piece, void 
 	return 0;
 }
 
-void pc_io_count_read(struct pcache *cache, size_t len)
+void pc_io_end_read(struct pcache *cache, size_t len, bool missed, uint64_t start_ns)
 {
 	pc_stats_add(cache->stats, PC_COUNT_READS, 1);
 	pc_stats_add(cache->stats, PC_COUNT_READ_BYTES, len);
+	if (pc_unlikely(missed))
+		pc_stats_add(cache->stats, PC_COUNT_READ_MISSES, 1);
+	pc_cache_end_sample(cache, missed ? PCACHE_LATENCY_READ_MISS : PCACHE_LATENCY_READ_HIT, start_ns);
 }
 
 ssize_t pc_io_read_cached(struct pcache *cache, void *buf, size_t len, uint64_t off, uint64_t *ret_hole)
@@ -492,9 +495,6 @@ ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, un
 			return ret;
 		done += (size_t)ret;
 	}
-	pc_io_count_read(cache, len);
-	if (pc_unlikely(missed))
-		pc_stats_add(cache->stats, PC_COUNT_READ_MISSES, 1);
-	pc_cache_end_sample(cache, missed ? PCACHE_LATENCY_READ_MISS : PCACHE_LATENCY_READ_HIT, start_ns);
+	pc_io_end_read(cache, len, missed, start_ns);
 	return (ssize_t)len;
 }

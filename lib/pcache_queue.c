@@ -33,6 +33,8 @@ struct slot {
 	struct slot *next;
 	struct pcache_request *request;
 	size_t done;    /* of a read */
+	uint64_t start_ns; /* of a read: pc_io_end_read() */
+	bool missed;
 	bool has_begun; /* the hole behind `done` is being read, or still to be */
 	struct pc_miss_begun begun;
 };
@@ -136,26 +138,33 @@ static int64_t call(struct pcache *cache, const struct pcache_request *request, 
 	}
 }
 
-/* What a read lacks at `done` was begun, and can only be read by somebody who waits. */
+static void advance_read(struct pcache_queue *queue, struct slot *slot, bool may_wait);
+
 static void help_read(struct pcache_queue *queue, struct slot *slot)
 {
-	struct pcache_request *request = slot->request;
-	struct pcache *cache = queue->cache;
+	struct pc_miss *miss = slot->begun.miss;
+	uint8_t *target = (uint8_t *)slot->request->buf + slot->done;
 	ssize_t ret = 0;
 
 	if (slot->has_begun) {
-		struct pc_miss *miss = slot->begun.miss;
-		int error = pc_backing_read(cache->backing, miss->data, miss->off, miss->len);
-
 		slot->has_begun = false;
-		ret = pc_miss_end(cache, &slot->begun, error, (uint8_t *)request->buf + slot->done);
+		ret = pc_miss_end(queue->cache, &slot->begun,
+				  pc_backing_read(queue->cache->backing, miss->data, miss->off, miss->len), target);
 	}
-	if (ret >= 0) {
-		slot->done += (size_t)ret;
-		ret = pc_io_read(cache, (uint8_t *)request->buf + slot->done, request->len - slot->done,
-				 request->off + slot->done, 0);
+	if (ret < 0) {
+		finish(queue, slot, ret);
+		return;
 	}
-	finish(queue, slot, ret < 0 ? ret : (int64_t)slot->done + ret);
+	slot->done += (size_t)ret;
+	advance_read(queue, slot, true);
+}
+
+static void help(struct pcache_queue *queue, struct slot *slot)
+{
+	if (slot->request->op == PCACHE_OP_READ)
+		help_read(queue, slot);
+	else
+		finish(queue, slot, call(queue->cache, slot->request, 0));
 }
 
 static void *helper(void *arg)
@@ -173,10 +182,7 @@ static void *helper(void *arg)
 		if (slot == NULL)
 			break;
 		pthread_mutex_unlock(&queue->lock);
-		if (slot->request->op == PCACHE_OP_READ)
-			help_read(queue, slot);
-		else
-			finish(queue, slot, call(queue->cache, slot->request, 0));
+		help(queue, slot);
 		pthread_mutex_lock(&queue->lock);
 	}
 	pthread_mutex_unlock(&queue->lock);
@@ -203,12 +209,8 @@ static void hand_over(struct pcache_queue *queue, struct slot *slot)
 		pthread_cond_signal(&queue->wake);
 	}
 	pthread_mutex_unlock(&queue->lock);
-	if (has_helper)
-		return;
-	if (slot->request->op == PCACHE_OP_READ)
-		help_read(queue, slot);
-	else
-		finish(queue, slot, call(queue->cache, slot->request, 0));
+	if (!has_helper)
+		help(queue, slot);
 }
 
 /* ---- reads ---- */
@@ -241,8 +243,32 @@ static int read_hole(struct pcache_queue *queue, struct slot *slot, uint64_t hol
 	return ret < 0 ? -ENOTSUP : 0;
 }
 
-/* As far as it goes without a wait. */
-static void advance_read(struct pcache_queue *queue, struct slot *slot)
+/* What is behind the hole comes later: 1: it goes on elsewhere; 0: it goes on here; or negative errno. */
+static int pass_hole(struct pcache_queue *queue, struct slot *slot, uint64_t hole, bool may_wait)
+{
+	struct pcache_request *request = slot->request;
+	ssize_t ret;
+
+	if ((request->flags & PCACHE_NOWAIT) != 0)
+		return -EAGAIN;
+	if (!slot->missed)
+		slot->start_ns = pc_now_ns();
+	slot->missed = true;
+	if (may_wait) {
+		ret = pc_miss_read(queue->cache, (uint8_t *)request->buf + slot->done, hole, request->off + slot->done);
+		slot->done += ret < 0 ? 0 : (size_t)ret;
+		return ret < 0 ? (int)ret : 0;
+	}
+	ret = read_hole(queue, slot, hole);
+	if (ret == -EAGAIN)
+		return 0; /* no hole any more */
+	if (ret < 0)
+		hand_over(queue, slot);
+	return 1;
+}
+
+/* As far as it goes. */
+static void advance_read(struct pcache_queue *queue, struct slot *slot, bool may_wait)
 {
 	struct pcache_request *request = slot->request;
 	struct pcache *cache = queue->cache;
@@ -252,26 +278,17 @@ static void advance_read(struct pcache_queue *queue, struct slot *slot)
 		ssize_t ret = pc_io_read_cached(cache, (uint8_t *)request->buf + slot->done, request->len - slot->done,
 						request->off + slot->done, &hole);
 
+		slot->done += ret < 0 ? 0 : (size_t)ret;
+		if (ret >= 0)
+			ret = hole == 0 ? 0 : pass_hole(queue, slot, hole, may_wait);
+		if (ret > 0)
+			return;
 		if (ret < 0) {
 			finish(queue, slot, ret);
 			return;
 		}
-		slot->done += (size_t)ret;
-		if (hole == 0)
-			continue;
-		if ((request->flags & PCACHE_NOWAIT) != 0) {
-			finish(queue, slot, -EAGAIN);
-			return;
-		}
-		ret = read_hole(queue, slot, hole);
-		if (ret == 0)
-			return; /* in the kernel */
-		if (ret != -EAGAIN) {
-			hand_over(queue, slot);
-			return;
-		}
 	}
-	pc_io_count_read(cache, slot->done);
+	pc_io_end_read(cache, slot->done, slot->missed, slot->start_ns);
 	finish(queue, slot, (int64_t)slot->done);
 }
 
@@ -288,7 +305,8 @@ static void submit_read(struct pcache_queue *queue, struct slot *slot)
 		return;
 	}
 	request->len = pc_min64(request->len, size - request->off);
-	advance_read(queue, slot);
+	slot->start_ns = pc_stats_sample();
+	advance_read(queue, slot, false);
 }
 
 /* ---- submit and reap ---- */
@@ -371,7 +389,7 @@ static void reap_reads(struct pcache_queue *queue)
 			continue;
 		}
 		slot->done += (size_t)ret;
-		advance_read(queue, slot);
+		advance_read(queue, slot, false);
 	}
 	if (count == REAP_MAX)
 		signal_event(queue); /* there may be more (Y2) */
