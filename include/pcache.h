@@ -457,6 +457,61 @@ struct pcache_extent {
  */
 int pcache_write_atomic(struct pcache *cache, const struct pcache_extent *extents, size_t count, unsigned flags);
 
+/** @name What pcache_range::state says
+ *  @{ */
+#define PCACHE_RANGE_ABSENT 0u        /**< Not cached: a read goes to the backing. */
+#define PCACHE_RANGE_CLEAN  (1u << 0) /**< Cached, and on the backing, synced. */
+#define PCACHE_RANGE_DIRTY  (1u << 1) /**< Cached, and not on the backing yet. */
+#define PCACHE_RANGE_ZERO   (1u << 2) /**< With CLEAN or DIRTY: zeroes that take no room in the cache. */
+#define PCACHE_RANGE_LOST   (1u << 3) /**< With CLEAN or DIRTY: damaged; a read gets -EBADMSG. */
+/** @} */
+
+/** @brief A piece of the backing, and what the cache has of it. */
+struct pcache_range {
+	uint64_t off;      /**< Bytes from the start of the backing. */
+	uint64_t len;      /**< Bytes. */
+	uint32_t state;    /**< PCACHE_RANGE_* bits. */
+	uint32_t reserved; /**< 0. */
+};
+
+/**
+ * @brief Tell what of a range is dirty, clean, zero, absent.
+ *
+ * The ranges follow each other without a gap from @p off on, and neighbours differ in state. Where @p count are not
+ * enough, or the backing ends, they end before off + len; go on behind the last one. Nothing is read, and nothing counts
+ * as an access. The time that it takes grows with the range: about 50 ns for each 256 KiB, cached or not.
+ *
+ * @param cache        an open cache
+ * @param off          bytes from the start of the backing
+ * @param len          bytes
+ * @param[out] ranges  room for @p count of them
+ * @param count        at least 1
+ * @return how many were filled in, 0 behind the end of the backing or for @p len 0; -EINVAL, -ENOTRECOVERABLE
+ * @par Thread-safety
+ * Any thread. A write that returned before the call is seen. What goes to the backing meanwhile may still be called
+ * dirty, never the other way round.
+ */
+ssize_t pcache_query(struct pcache *cache, uint64_t off, uint64_t len, struct pcache_range *ranges, size_t count);
+
+/**
+ * @brief Bring a range into the cache.
+ *
+ * Reads from the backing what is missing of it, in whole blocks of 4 KiB, and keeps it as a read would, but whatever
+ * #PCACHE_TUNABLE_FILL with SECOND_TOUCH and the sequential bypass would say. A block that is cached in part stays so.
+ * It never waits for room, and never takes more than half of the cache: then it ends early.
+ *
+ * @param cache  an open cache
+ * @param off    bytes from the start of the backing
+ * @param len    bytes; what is behind the end of the backing is left out
+ * @param flags  #PCACHE_NOWAIT or 0
+ * @return how many bytes from @p off on were gone through, fewer than @p len where there was no room for more;
+ *         -EINVAL, -EAGAIN (NOWAIT, and a block of it is missing), -EROFS (opened read-only), -EOPNOTSUPP (misses are never
+ *         kept: #PCACHE_FILL_NEVER), -EIO or another error of the backing, -ENOMEM, -ENOTRECOVERABLE
+ * @par Thread-safety
+ * Any thread.
+ */
+int64_t pcache_prefetch(struct pcache *cache, uint64_t off, uint64_t len, unsigned flags);
+
 /**
  * @brief Make everything written so far durable in the cache.
  *

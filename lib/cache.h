@@ -275,6 +275,21 @@ int pc_miss_begin(struct pcache *cache, size_t len, uint64_t off, struct pc_miss
 ssize_t pc_miss_end(struct pcache *cache, struct pc_miss_begun *begun, int result, void *buf);
 void pc_miss_cancel(struct pcache *cache, struct pc_miss_begun *begun); /* instead of end */
 
+/* False: no miss is ever kept, as things are. */
+bool pc_miss_is_kept(const struct pcache *cache);
+
+/*
+ * [off, off + len): whole blocks of one leaf, which go to FILL where they are holes, whatever the admission would say.
+ * 1: there was no room for all; 0; or negative errno.
+ */
+int pc_miss_fetch(struct pcache *cache, uint64_t off, size_t len);
+
+/* range.c. Ranges are inside the backing. What is found of one: at most `max` pieces; how many. */
+size_t pc_range_query(struct pcache *cache, uint64_t off, uint64_t len, struct pcache_range *ranges, size_t max);
+
+/* How many bytes from off on were gone through, or negative errno. -EAGAIN: nowait, and something is missing. */
+int64_t pc_range_prefetch(struct pcache *cache, uint64_t off, uint64_t len, bool nowait);
+
 /* clean.c: room for blocks in FILL or HOT, and what becomes of it. */
 struct pc_clean_room {
 	struct pc_clean *clean;

@@ -116,6 +116,16 @@ void pc_index_claim_release(struct pc_index *index, struct pc_index_claim *claim
 /* How many bytes from off on are not cached, at most `len` and at most to the end of off's leaf. A hint: not locked after. */
 uint64_t pc_index_hole_bytes(struct pc_index *index, uint64_t off, uint64_t len);
 
+/* What a range looks like, for whoever does not want the bytes. */
+struct pc_look {
+	struct pc_mapping mapping; /* of a hole: off and len only */
+	uint64_t seq;              /* of the segment, in the WRITE stream; 0: clean */
+	bool cached;
+};
+
+/* As pc_index_lookup(), but nothing counts as an access. */
+unsigned pc_index_look(struct pc_index *index, uint64_t off, uint64_t len, struct pc_look *ret_looks, unsigned max);
+
 /* True: the index finds all of [off, off + len) in one place in `segment`; where. */
 bool pc_index_find_in(struct pc_index *index, uint32_t segment, uint64_t off, uint32_t len,
 		      struct pc_mapping *ret_mapping);

@@ -29,6 +29,48 @@ uint64_t pc_index_hole_bytes(struct pc_index *index, uint64_t off, uint64_t len)
 	return end - from;
 }
 
+/* Bytes of an extent from `from` on, to its end or `end`. */
+static struct pc_look look_at(const struct pc_index *index, const struct pc_extent *extent, uint64_t leaf_off,
+			      uint32_t from, uint32_t end)
+{
+	struct pc_look look = { .mapping = mapping_of(extent, leaf_off), .seq = seq_of(index, extent), .cached = true };
+	uint32_t skipped = from - (uint32_t)extent->off;
+
+	look.mapping.off += skipped;
+	look.mapping.data_off += skipped;
+	look.mapping.len = (uint32_t)pc_min64(extent_end(extent), end) - from;
+	return look;
+}
+
+unsigned pc_index_look(struct pc_index *index, uint64_t off, uint64_t len, struct pc_look *ret_looks, unsigned max)
+{
+	uint64_t number = off / PC_LEAF_BYTES;
+	uint64_t leaf_off = number * PC_LEAF_BYTES;
+	struct pc_bucket *bucket = bucket_of(index, number);
+	uint32_t from = (uint32_t)(off - leaf_off);
+	uint32_t end = (uint32_t)pc_min64(from + len, PC_LEAF_BYTES);
+	const struct pc_leaf *leaf;
+	unsigned count = 0;
+
+	pc_lock_acquire(&bucket->lock);
+	leaf = *find_leaf(bucket, number);
+	for (uint32_t i = leaf == NULL ? 0 : first_behind(leaf, from); from < end && count < max; count++) {
+		const struct pc_extent *extent = leaf == NULL || i == leaf->count ? NULL : &leaf->extents[i];
+
+		if (extent != NULL && extent->off <= from) {
+			ret_looks[count] = look_at(index, extent, leaf_off, from, end);
+			i++;
+		} else {
+			uint32_t to = extent == NULL ? end : (uint32_t)pc_min64(end, extent->off);
+
+			ret_looks[count] = (struct pc_look){ .mapping = { .off = leaf_off + from, .len = to - from } };
+		}
+		from += ret_looks[count].mapping.len;
+	}
+	pc_lock_release(&bucket->lock);
+	return count;
+}
+
 /* The extent that has all of [from, from + len), or NULL. */
 static struct pc_extent *extent_around(struct pc_leaf *leaf, uint32_t from, uint32_t len)
 {

@@ -25,7 +25,7 @@ struct plan {
 	bool keep;
 };
 
-static bool is_kept_at_all(const struct pcache *cache)
+bool pc_miss_is_kept(const struct pcache *cache)
 {
 	return pc_tunable(cache, PCACHE_TUNABLE_FILL) != PCACHE_FILL_NEVER && !cache->config.readonly &&
 	       !pc_cache_is_failed(cache);
@@ -35,7 +35,7 @@ static struct plan make_plan(struct pcache *cache, uint64_t off, size_t len)
 {
 	uint64_t bypass = pc_tunable(cache, PCACHE_TUNABLE_SEQUENTIAL_BYPASS);
 	uint64_t size = cache->backing->size_bytes;
-	struct plan plan = { .off = pc_align_down(off, PCM_BLOCK), .keep = is_kept_at_all(cache) };
+	struct plan plan = { .off = pc_align_down(off, PCM_BLOCK), .keep = pc_miss_is_kept(cache) };
 	uint64_t leaf_end = pc_align_down(off, PC_LEAF_BYTES) + PC_LEAF_BYTES;
 	uint64_t ahead;
 	uint64_t run;
@@ -73,13 +73,15 @@ static ssize_t read_past(struct pcache *cache, void *buf, size_t len, uint64_t o
 
 /* ---- keep ---- */
 
-/* Where a block is to be kept; PC_STREAM_NONE: nowhere. */
-static enum pc_stream_kind stream_for(struct pcache *cache, uint64_t off)
+/* Where a block is to be kept; PC_STREAM_NONE: nowhere. What the caller ordered need not be admitted. */
+static enum pc_stream_kind stream_for(struct pcache *cache, uint64_t off, bool is_ordered)
 {
 	uint64_t block = off / PCM_BLOCK;
 
 	if (pc_index_hole_bytes(cache->index, off, PCM_BLOCK) < PCM_BLOCK)
 		return PC_STREAM_NONE;
+	if (is_ordered)
+		return PC_STREAM_FILL;
 	if (pc_tunable(cache, PCACHE_TUNABLE_EVICTION) == PCACHE_EVICTION_S3FIFO &&
 	    pc_ghost_take(cache->evicted, block)) {
 		pc_stats_add(cache->stats, PC_COUNT_GHOST_HITS, 1);
@@ -143,7 +145,8 @@ static void keep_in_room(struct pcache *cache, const struct pc_miss *miss, struc
 	pc_clean_commit(cache, room);
 }
 
-static void keep_run(struct pcache *cache, const struct pc_miss *miss, enum pc_stream_kind kind, uint32_t first,
+/* False: there was no room for all. */
+static bool keep_run(struct pcache *cache, const struct pc_miss *miss, enum pc_stream_kind kind, uint32_t first,
 		     uint32_t end)
 {
 	while (first < end) {
@@ -151,28 +154,31 @@ static void keep_run(struct pcache *cache, const struct pc_miss *miss, enum pc_s
 
 		if (!pc_clean_reserve(cache, kind, end - first, &room)) {
 			pc_stats_add(cache->stats, PC_COUNT_FILLS_REFUSED, end - first);
-			return;
+			return false;
 		}
 		keep_in_room(cache, miss, &room, first);
 		first += room.count;
 	}
+	return true;
 }
 
-/* Neighbours that go to the same stream are kept together: they share the fences. */
-static void keep(struct pcache *cache, const struct pc_miss *miss)
+/* Neighbours that go to the same stream are kept together: they share the fences. False: there was no room for all. */
+static bool keep(struct pcache *cache, const struct pc_miss *miss, bool is_ordered)
 {
 	uint32_t count = (uint32_t)(miss->len / PCM_BLOCK); /* the end of the backing may have less than a block */
 	enum pc_stream_kind kinds[BLOCKS_MAX];
+	bool has_room = true;
 	uint32_t end;
 
 	for (uint32_t i = 0; i < count; i++)
-		kinds[i] = stream_for(cache, miss->off + (uint64_t)i * PCM_BLOCK);
+		kinds[i] = stream_for(cache, miss->off + (uint64_t)i * PCM_BLOCK, is_ordered);
 	for (uint32_t first = 0; first < count; first = end) {
 		for (end = first + 1; end < count && kinds[end] == kinds[first]; end++)
 			;
-		if (kinds[first] != PC_STREAM_NONE)
-			keep_run(cache, miss, kinds[first], first, end);
+		if (kinds[first] != PC_STREAM_NONE && !keep_run(cache, miss, kinds[first], first, end))
+			has_room = false;
 	}
+	return has_room;
 }
 
 /* ---- read ---- */
@@ -203,7 +209,7 @@ static ssize_t end_own(struct pcache *cache, struct pc_miss *miss, int result, v
 		ret = read_past(cache, buf, len, off); /* what failed may be what nobody asked for */
 	} else {
 		ret = copy_out(cache, miss, buf, len, off);
-		keep(cache, miss);
+		(void)keep(cache, miss, false);
 	}
 	pc_misses_leave(&cache->misses, miss, true);
 	return ret;
@@ -315,4 +321,24 @@ void pc_miss_cancel(struct pcache *cache, struct pc_miss_begun *begun)
 		drop_own(cache, begun->miss);
 	else
 		pc_miss_delete(begun->miss);
+}
+
+/* ---- ordered ---- */
+
+int pc_miss_fetch(struct pcache *cache, uint64_t off, size_t len)
+{
+	struct pc_miss *miss;
+	bool has_room = true;
+	int ret = pc_miss_new(off, len, &miss);
+
+	if (ret < 0)
+		return ret;
+	pc_misses_add(&cache->misses, miss); /* order: before its blocks are claimed as holes (I1) */
+	ret = pc_backing_read(cache->backing, miss->data, off, len);
+	count_backing_read(cache, ret, len);
+	pc_misses_finish(&cache->misses, miss, ret);
+	if (ret == 0)
+		has_room = keep(cache, miss, true);
+	pc_misses_leave(&cache->misses, miss, true);
+	return ret < 0 ? ret : !has_room;
 }

@@ -77,6 +77,13 @@ void pc_misses_enter(struct pc_misses *misses, struct pc_miss *miss)
 	pthread_mutex_unlock(&misses->lock);
 }
 
+void pc_misses_add(struct pc_misses *misses, struct pc_miss *miss)
+{
+	pthread_mutex_lock(&misses->lock);
+	link_locked(misses, miss);
+	pthread_mutex_unlock(&misses->lock);
+}
+
 struct pc_miss *pc_misses_join(struct pc_misses *misses, struct pc_miss *miss, uint64_t off)
 {
 	struct pc_miss *other;

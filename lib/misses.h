@@ -52,6 +52,9 @@ struct pc_miss *pc_misses_join(struct pc_misses *misses, struct pc_miss *miss, u
  */
 void pc_misses_enter(struct pc_misses *misses, struct pc_miss *miss);
 
+/* In the list, whoever else reads the range. */
+void pc_misses_add(struct pc_misses *misses, struct pc_miss *miss);
+
 /* The read of a miss in the list has ended. */
 void pc_misses_finish(struct pc_misses *misses, struct pc_miss *miss, int result);
 

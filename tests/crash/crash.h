@@ -5,6 +5,7 @@
  *     explorer.c   one seed from begin to end, crash points, failures
  *     workload.c   geometry and operations
  *     reads.c      the reads among them
+ *     ranges.c     whole ranges: query, prefetch
  *     writers.c    several writers and readers that take turns
  *     turns.c      whose turn it is
  *     states.c     crash states: made, opened, judged
@@ -153,6 +154,11 @@ void do_read_parts(struct explorer *explorer);
 /* One read of a part, judged. `where` names it in a failure. */
 bool read_part(struct explorer *explorer, struct prng *prng, struct reader *reader, const char *where,
 	       const struct volume_question *question);
+
+/* ---- ranges.c ---- */
+
+void do_query(struct explorer *explorer);
+void do_prefetch(struct explorer *explorer);
 
 /* ---- writers.c ---- */
 

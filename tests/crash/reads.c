@@ -51,7 +51,11 @@ bool read_part(struct explorer *explorer, struct prng *prng, struct reader *read
 {
 	struct part part = choose_part(explorer, prng, &reader->next, reader->is_near);
 	struct volume_question asked = *question;
-	ssize_t ret = pc_io_read(explorer->live->cache, reader->buf + part.off, part.len, part.off, 0);
+	ssize_t ret;
+
+	if (prng_happens(prng, 8) && pc_miss_is_kept(explorer->live->cache)) /* what goes wrong shows when it is read */
+		(void)pc_range_prefetch(explorer->live->cache, part.off, part.len, false);
+	ret = pc_io_read(explorer->live->cache, reader->buf + part.off, part.len, part.off, 0);
 
 	if (ret != (ssize_t)part.len) {
 		fail_errno(explorer, where, ret < 0 ? (int)ret : -EIO);

@@ -280,8 +280,12 @@ static void do_operation(struct explorer *explorer)
 		do_drain(explorer);
 	else if (dice < 71)
 		do_read(explorer);
-	else if (dice < 81)
+	else if (dice < 77)
 		do_read_parts(explorer);
+	else if (dice < 79)
+		do_query(explorer);
+	else if (dice < 81)
+		do_prefetch(explorer);
 	else if (dice < 85)
 		do_reopen(explorer);
 	else if (dice < 94)

@@ -29,7 +29,7 @@ HEADER_ROWS = [
 
 # The flows and the public functions. They may include every interface.
 FLOW_SOURCES = [
-    "batch.c", "cache.c", "clean.c", "enter.c", "identity.c", "io.c", "miss.c", "move.c", "plan.c", "reclaim.c",
+    "batch.c", "cache.c", "clean.c", "enter.c", "identity.c", "io.c", "miss.c", "move.c", "range.c", "plan.c", "reclaim.c",
     "recover.c", "replay.c", "rotate.c",
     "vector.c", "writeback.c", "pcache.c",
 ]
@@ -54,6 +54,7 @@ PUBLIC_USERS_MORE = {
 }
 
 MAX_LINES = 700
+MAX_LINES_OF = {"include/pcache.h": 1600}  # the whole contract is one file, and most of it is documentation
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 SPDX = "SPDX-License-Identifier: BSD-3-Clause"
@@ -184,8 +185,9 @@ def check_length(tree):
     wrong = []
     for path in source_files(tree):
         count = len(path.read_text().splitlines())
-        if count > MAX_LINES:
-            wrong.append(f"{path.relative_to(tree.root)} has {count} lines; the limit is {MAX_LINES}")
+        limit = MAX_LINES_OF.get(str(path.relative_to(tree.root)), MAX_LINES)
+        if count > limit:
+            wrong.append(f"{path.relative_to(tree.root)} has {count} lines; the limit is {limit}")
     assert not wrong, "\n".join(wrong)
 
 

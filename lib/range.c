@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * range.c - whole ranges of the backing: what the cache has of them, and bringing them in.
+ *
+ * (RG1) dirty_tail is looked at before the index: it only moves on, so what is called clean is on the backing, and what is
+ *       called dirty may have got there meanwhile.
+ * (RG2) A prefetch is a miss like any other (F1, I2), and takes room only where nobody waits for it (L1): it ends when
+ *       there is none, and at half of the cache at the latest, where it would begin to push out what it brought.
+ *
+ * No lock of its own.
+ */
+#include "cache.h"
+
+#include <errno.h>
+
+#define LOOKS 32u
+
+/* ---- query ---- */
+
+static uint32_t state_of(const struct pc_look *look, struct pc_pos tail)
+{
+	/* A key set is before dirty_tail as a whole or not at all, so its keys' own lines will do. */
+	struct pc_pos pos = { .seq = look->seq, .line = look->mapping.slot / 2 };
+	uint32_t state;
+
+	if (!look->cached)
+		return PCACHE_RANGE_ABSENT;
+	state = look->seq != 0 && pc_pos_cmp(pos, tail) >= 0 ? PCACHE_RANGE_DIRTY : PCACHE_RANGE_CLEAN;
+	if (look->mapping.kind == PC_MAPPING_ZERO)
+		state |= PCACHE_RANGE_ZERO;
+	if (look->mapping.kind == PC_MAPPING_LOST)
+		state |= PCACHE_RANGE_LOST;
+	return state;
+}
+
+static struct pc_pos dirty_tail_of(struct pcache *cache)
+{
+	struct pc_pos tail;
+
+	pthread_mutex_lock(&cache->state_lock);
+	tail = cache->dirty_tail;
+	pthread_mutex_unlock(&cache->state_lock);
+	return tail;
+}
+
+size_t pc_range_query(struct pcache *cache, uint64_t off, uint64_t len, struct pcache_range *ranges, size_t max)
+{
+	struct pc_pos tail = dirty_tail_of(cache); /* order: before the index (RG1) */
+	uint64_t end = off + len;
+	size_t count = 0;
+
+	while (off < end) {
+		struct pc_look looks[LOOKS];
+		unsigned found = pc_index_look(cache->index, off, end - off, looks, LOOKS);
+
+		for (unsigned i = 0; i < found; i++) {
+			uint32_t state = state_of(&looks[i], tail);
+
+			if (count == 0 || ranges[count - 1].state != state) {
+				if (count == max)
+					return count;
+				ranges[count++] = (struct pcache_range){ .off = off, .state = state };
+			}
+			ranges[count - 1].len += looks[i].mapping.len;
+			off += looks[i].mapping.len;
+		}
+	}
+	return count;
+}
+
+/* ---- prefetch ---- */
+
+/* What one look-up finds missing from `off` on. 0, 1: no more room; or negative errno. Where it came to: *ret_off. */
+static int fetch_some(struct pcache *cache, uint64_t off, uint64_t end, bool nowait, uint64_t *ret_off)
+{
+	struct pc_look looks[LOOKS];
+	unsigned found = pc_index_look(cache->index, off, end - off, looks, LOOKS);
+
+	for (unsigned i = 0; i < found; i++) {
+		uint64_t first = pc_align_up(looks[i].mapping.off, PCM_BLOCK);
+		uint64_t behind = pc_align_down(looks[i].mapping.off + looks[i].mapping.len, PCM_BLOCK);
+		int ret;
+
+		*ret_off = looks[i].mapping.off;
+		if (!looks[i].cached && first < behind) {
+			ret = nowait ? -EAGAIN : pc_miss_fetch(cache, first, behind - first);
+			if (ret != 0)
+				return ret;
+		}
+		*ret_off += looks[i].mapping.len;
+	}
+	return 0;
+}
+
+int64_t pc_range_prefetch(struct pcache *cache, uint64_t off, uint64_t len, bool nowait)
+{
+	uint64_t half = (uint64_t)cache->segments->count * cache->segments->segment_bytes / 2;
+	uint64_t end = pc_min64(pc_align_up(off + len, PCM_BLOCK), cache->backing->size_bytes);
+	uint64_t at = pc_align_down(off, PCM_BLOCK);
+	int ret = 0;
+
+	end = pc_min64(end, at + pc_align_down(half, PCM_BLOCK)); /* (RG2) */
+	while (at < end && ret == 0)
+		ret = fetch_some(cache, at, end, nowait, &at);
+	pc_cache_report_failure(cache);
+	if (ret < 0)
+		return ret;
+	return (int64_t)(pc_min64(pc_max64(at, off), off + len) - off);
+}
