@@ -29,6 +29,7 @@
  * | -EUCLEAN | not a pcache file, or damaged metadata |
  * | -EBADMSG | a checksum does not match: the cached data or the log is damaged |
  * | -EPROTONOSUPPORT | a format this version does not know |
+ * | -ENOTEMPTY | #PCACHE_OPEN_DROP_CLEAN, and the cache holds data that is not on the backing |
  * | -EMEDIUMTYPE | this cache belongs to another backing |
  * | -EBUSY | the cache is already open |
  * | -EROFS | opened read-only, or a file that cannot be written |
@@ -68,7 +69,14 @@ extern "C" {
 #define PCACHE_OPEN_CREATE      (1u << 0) /**< Create the cache where the file is missing, or its first 64 KiB are zero. */
 #define PCACHE_OPEN_EXCL        (1u << 1) /**< With CREATE: fail with -EEXIST where a cache is already there. */
 #define PCACHE_OPEN_READONLY    (1u << 2) /**< Read only: nothing is stored on the media or the backing; no threads. */
-#define PCACHE_OPEN_ANY_BACKING (1u << 3) /**< Accept another backing id, and a backing that has grown. */
+#define PCACHE_OPEN_ANY_BACKING (1u << 3) /**< Keep the content for another backing id, and for a backing that has grown. */
+/** Empty the cache first, for any backing, whose id and size it takes over; -ENOTEMPTY where it holds data that is not on the
+ *  backing. An interrupted one is either not begun, or finished by the next open for writing. */
+#define PCACHE_OPEN_DROP_CLEAN (1u << 4)
+/** The same, and data that is not on the backing is thrown away; the log says how many bytes. Also where the log is damaged. */
+#define PCACHE_OPEN_DISCARD_DIRTY (1u << 5)
+/** Use all of a cache file that was made longer; make it as long as pcache_config::cache_size_bytes first, if that is more. */
+#define PCACHE_OPEN_GROW (1u << 6)
 /** @} */
 
 /** @name Flags of the data calls
@@ -191,7 +199,7 @@ typedef int (*pcache_progress_fn)(uint64_t done_bytes, uint64_t total_bytes, voi
 struct pcache_config {
 	uint32_t size;               /**< sizeof(struct pcache_config), set by pcache_config_init(). */
 	uint32_t flags;              /**< PCACHE_OPEN_* bits. */
-	uint64_t cache_size_bytes;   /**< (create) Size of the cache file; at least 8 segments. 0: that of the file. */
+	uint64_t cache_size_bytes;   /**< (create, grow) Size of the cache file; at least 8 segments. 0: that of the file. */
 	uint32_t segment_size_bytes; /**< (create) Power of two, 64 KiB..64 MiB. Default 16 MiB. */
 	uint32_t mode;               /**< enum pcache_mode. */
 	uint32_t durability;         /**< enum pcache_durability. */
@@ -348,14 +356,32 @@ void pcache_config_init(struct pcache_config *config);
  *                    library opens its own description of it where /proc allows. O_DIRECT is kept if it is set.
  * @param config      settings, or NULL for the defaults
  * @param[out] ret_cache  the handle; untouched on failure
- * @return 0, or -EINVAL, -EBADF, -ENOENT, -EEXIST, -EUCLEAN, -EBADMSG, -EPROTONOSUPPORT, -EMEDIUMTYPE, -EBUSY, -EROFS,
- *         -ENOSPC, -EFBIG (the process's file size limit), -EOPNOTSUPP, -ENOMEM, -EIO, or what open(2) or
+ * @return 0, or -EINVAL, -EBADF, -ENOENT, -EEXIST, -EUCLEAN, -EBADMSG, -EPROTONOSUPPORT, -EMEDIUMTYPE, -ENOTEMPTY,
+ *         -EBUSY, -EROFS, -ENOSPC, -EFBIG (the process's file size limit), -EOPNOTSUPP, -ENOMEM, -EIO, or what open(2) or
  *         pthread_create(3) gave
  * @par Thread-safety
  * Any thread, with different cache files.
  * @snippet hello.c open
  */
 int pcache_open(const char *cache_path, int backing_fd, const struct pcache_config *config, struct pcache **ret_cache);
+
+/**
+ * @brief Throw away what a cache holds, without its backing.
+ *
+ * As an open with #PCACHE_OPEN_DROP_CLEAN and a close, but the cache goes on belonging to the backing that it had. It is empty
+ * and durably so when this returns. The backing is not looked at. After a crash in the middle the next open for writing shows
+ * all that the cache held, or finishes it.
+ *
+ * @param cache_path  path of the cache file; no other process and no handle may have it open
+ * @param config      NULL, or settings of which some count: the log callback, the backing id (checked where one is given), and
+ *                    of the flags #PCACHE_OPEN_ANY_BACKING (it is not), #PCACHE_OPEN_DROP_CLEAN (which is meant anyway), and
+ *                    #PCACHE_OPEN_DISCARD_DIRTY: without it data that is not on the backing is kept, and the call refused
+ * @return 0, or -EINVAL, -ENOENT, -ENOTEMPTY, -EUCLEAN, -EBADMSG, -EPROTONOSUPPORT, -EMEDIUMTYPE, -EBUSY, -EROFS, -ENOMEM, -EIO,
+ *         or what open(2) gave
+ * @par Thread-safety
+ * Any thread.
+ */
+int pcache_forget(const char *cache_path, const struct pcache_config *config);
 
 /**
  * @brief Read @p len bytes at byte @p off of the cached backing.

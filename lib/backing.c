@@ -181,6 +181,23 @@ int pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, size_t 
 	return (uint64_t)count == len ? 0 : -EIO;
 }
 
+static void close_absent(struct pc_backing *backing)
+{
+	free(backing);
+}
+
+int pc_backing_open_absent(struct pc_backing **ret_backing)
+{
+	static const struct pc_backing_ops ops = { .close = close_absent };
+	struct pc_backing *backing = calloc(1, sizeof(*backing));
+
+	if (backing == NULL)
+		return -ENOMEM;
+	backing->ops = &ops;
+	*ret_backing = backing;
+	return 0;
+}
+
 void pc_backing_close(struct pc_backing *backing)
 {
 	if (backing != NULL)

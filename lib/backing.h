@@ -66,6 +66,9 @@ struct pc_backing {
 int pc_backing_open(int fd, uint32_t queue_depth, bool readonly, const struct pc_log *log,
 		    struct pc_backing **ret_backing);
 
+/* One that is not there, of 0 bytes: never read or written. -ENOMEM. */
+int pc_backing_open_absent(struct pc_backing **ret_backing);
+
 /* NULL is accepted. */
 void pc_backing_close(struct pc_backing *backing);
 

@@ -220,6 +220,17 @@ bool pc_cache_step(struct pcache *cache)
 
 /* ---- open and close ---- */
 
+static void set_up(struct pcache *cache, const struct pc_config *config, struct pc_media *media,
+		   struct pc_backing *backing, bool stepped)
+{
+	cache->config = *config;
+	for (unsigned i = 0; i < PC_TUNABLES; i++)
+		atomic_init(&cache->tunables[i], config->tunables[i]);
+	cache->media = media;
+	cache->backing = backing;
+	cache->stepped = stepped;
+}
+
 int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct pc_backing *backing, bool stepped,
 		  struct pcache **ret_cache)
 {
@@ -228,24 +239,19 @@ int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct
 	int ret = allocate(&cache);
 
 	if (ret < 0) {
-		if (media->blank)
+		if (media->blank || media->grown)
 			pc_media_abandon(media);
 		pc_media_close(media);
 		pc_backing_close(backing);
 		return ret;
 	}
-	cache->config = *config;
-	for (unsigned i = 0; i < PC_TUNABLES; i++)
-		atomic_init(&cache->tunables[i], config->tunables[i]);
-	cache->media = media;
-	cache->backing = backing;
-	cache->stepped = stepped;
+	set_up(cache, config, media, backing, stepped);
 	ret = media->blank ? pc_recover_create(cache) : pc_recover_open(cache);
 	if (ret == 0)
 		ret = pc_cache_start_threads(cache);
 	if (ret < 0) {
 		pc_cache_stop_threads(cache);
-		if (media->blank)
+		if (media->blank || media->grown)
 			pc_media_abandon(media);
 		pc_cache_abandon(cache);
 		return ret;
@@ -256,6 +262,28 @@ int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct
 	       (unsigned long long)cache->replay_voided);
 	*ret_cache = cache;
 	return 0;
+}
+
+int pc_cache_forget(const struct pc_config *config, struct pc_media *media)
+{
+	struct pc_backing *absent;
+	struct pcache *cache;
+	int ret = pc_backing_open_absent(&absent);
+
+	if (ret < 0) {
+		pc_media_close(media);
+		return ret;
+	}
+	ret = allocate(&cache);
+	if (ret < 0) {
+		pc_media_close(media);
+		pc_backing_close(absent);
+		return ret;
+	}
+	set_up(cache, config, media, absent, true);
+	ret = pc_recover_forget(cache);
+	pc_cache_abandon(cache);
+	return ret;
 }
 
 /* (C2) */

@@ -33,7 +33,9 @@ struct pc_identity {
 	uint64_t backing_bytes;
 	uint32_t mode;
 	uint32_t gc_percent;
-	bool is_clean; /* closed in order, and nothing was stored since */
+	bool is_clean;      /* closed in order, and nothing was stored since */
+	bool is_dropping;   /* what the cache holds is void */
+	uint64_t first_seq; /* then: of the segment that the log begins with */
 };
 
 /* Where a background thread sleeps. Events are counted under the state lock, so that none is lost. */
@@ -132,6 +134,9 @@ struct pcache {
 int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct pc_backing *backing, bool stepped,
 		  struct pcache **ret_cache);
 int pc_cache_close(struct pcache *cache, bool drain);
+
+/* Throw away what a cache holds that is not open. Takes over the media. */
+int pc_cache_forget(const struct pc_config *config, struct pc_media *media);
 
 /* Release everything without a store: after a failed open, or as a crash in tests. Threads are stopped. */
 void pc_cache_abandon(struct pcache *cache);
@@ -341,6 +346,7 @@ int pc_rotate_seal(struct pcache *cache, uint32_t segment, enum pc_stream_kind s
 /* recover*.c, replay*.c: from the media to a cache that can serve. */
 int pc_recover_create(struct pcache *cache);
 int pc_recover_open(struct pcache *cache);
+int pc_recover_forget(struct pcache *cache); /* empties the cache, and opens nothing */
 
 /*
  * identity.c: the cache info record. Load stores nothing. The updates are durable when they return 0; negative errno:
@@ -352,6 +358,8 @@ int pc_identity_load(struct pcache *cache, const uint8_t uuid[16]);
 int pc_identity_check_backing(const struct pcache *cache); /* -EMEDIUMTYPE */
 int pc_identity_mark_open(struct pcache *cache);           /* one epoch more, not clean; takes the backing over */
 int pc_identity_mark_clean(struct pcache *cache);
+int pc_identity_begin_drop(struct pcache *cache, uint64_t first_seq); /* and takes the backing over */
+int pc_identity_end_drop(struct pcache *cache);
 
 /* A setting that outlives the close; -EIO: the media failed. */
 int pc_identity_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t value);

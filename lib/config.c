@@ -15,7 +15,8 @@
 #define SIZE_MIN offsetof(struct pcache_config, log) /* of the first version: up to the backing id */
 #define SIZE_MAX_SANE 4096u
 
-#define OPEN_FLAGS (PCACHE_OPEN_CREATE | PCACHE_OPEN_EXCL | PCACHE_OPEN_READONLY | PCACHE_OPEN_ANY_BACKING)
+#define CHANGE_FLAGS (PCACHE_OPEN_DROP_CLEAN | PCACHE_OPEN_DISCARD_DIRTY | PCACHE_OPEN_GROW)
+#define OPEN_FLAGS   (PCACHE_OPEN_CREATE | PCACHE_OPEN_EXCL | PCACHE_OPEN_READONLY | PCACHE_OPEN_ANY_BACKING | CHANGE_FLAGS)
 
 #define GC_PERCENT_MAX       95u
 #define BATCH_BYTES_DEFAULT  (64ull << 20)
@@ -37,6 +38,8 @@ static int check_flags(const struct pcache_config *in)
 		return pc_fail(&log, -EINVAL, "config: EXCL makes sense only together with CREATE");
 	if ((in->flags & PCACHE_OPEN_READONLY) != 0 && (in->flags & PCACHE_OPEN_CREATE) != 0)
 		return pc_fail(&log, -EINVAL, "config: READONLY and CREATE exclude each other");
+	if ((in->flags & PCACHE_OPEN_READONLY) != 0 && (in->flags & CHANGE_FLAGS) != 0)
+		return pc_fail(&log, -EINVAL, "config: READONLY excludes DROP_CLEAN, DISCARD_DIRTY and GROW");
 	return 0;
 }
 
@@ -154,6 +157,9 @@ static struct pc_config with_defaults(const struct pcache_config *in)
 		.exclusive = (in->flags & PCACHE_OPEN_EXCL) != 0,
 		.readonly = (in->flags & PCACHE_OPEN_READONLY) != 0,
 		.any_backing = (in->flags & PCACHE_OPEN_ANY_BACKING) != 0,
+		.drop_clean = (in->flags & PCACHE_OPEN_DROP_CLEAN) != 0,
+		.discard_dirty = (in->flags & PCACHE_OPEN_DISCARD_DIRTY) != 0,
+		.grow = (in->flags & PCACHE_OPEN_GROW) != 0,
 		.durable_on_return = in->durability == PCACHE_DURABILITY_ON_RETURN,
 		.cache_size_bytes = in->cache_size_bytes,
 		.segment_bytes = in->segment_size_bytes == 0 ? PCM_SEGMENT_DEFAULT : in->segment_size_bytes,

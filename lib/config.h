@@ -16,6 +16,9 @@ struct pc_config {
 	bool exclusive;
 	bool readonly;
 	bool any_backing;
+	bool drop_clean;
+	bool discard_dirty;
+	bool grow;
 	bool durable_on_return; /* on page granularity too: every write is synced */
 	uint64_t cache_size_bytes;
 	uint32_t segment_bytes;

@@ -72,7 +72,8 @@ static_assert(offsetof(struct pcm_super, uuid) == 48, "pcm_super.uuid");
 static_assert(offsetof(struct pcm_super, media_bytes) == 64, "pcm_super.media_bytes");
 static_assert(offsetof(struct pcm_super, segment_count) == 80, "pcm_super.segment_count");
 
-#define PCM_INFO_CLEAN 1u /* closed in order, and nothing was stored since */
+#define PCM_INFO_CLEAN    1u /* closed in order, and nothing was stored since */
+#define PCM_INFO_DROPPING 2u /* all that the cache holds is void; the next open for writing frees it */
 
 struct pcm_info {
 	struct pcm_record record;
@@ -83,13 +84,15 @@ struct pcm_info {
 	uint8_t backing_id[16];
 	le64 backing_bytes;
 	le64 epoch;
-	uint8_t reserved[64];
+	le64 first_seq; /* with DROPPING: of the segment that the log begins with after it */
+	uint8_t reserved[56];
 };
 static_assert(sizeof(struct pcm_info) == 128, "pcm_info");
 static_assert(offsetof(struct pcm_info, flags) == 16, "pcm_info.flags");
 static_assert(offsetof(struct pcm_info, backing_id) == 32, "pcm_info.backing_id");
 static_assert(offsetof(struct pcm_info, backing_bytes) == 48, "pcm_info.backing_bytes");
 static_assert(offsetof(struct pcm_info, epoch) == 56, "pcm_info.epoch");
+static_assert(offsetof(struct pcm_info, first_seq) == 64, "pcm_info.first_seq");
 
 struct pcm_pos {
 	le64 seq;

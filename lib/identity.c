@@ -31,11 +31,13 @@ static struct pc_meta record_of(const uint8_t uuid[16])
 static struct pcm_info encode(const struct pc_identity *identity)
 {
 	struct pcm_info info = {
-		.flags = pc_le32(identity->is_clean ? PCM_INFO_CLEAN : 0),
+		.flags = pc_le32((identity->is_clean ? PCM_INFO_CLEAN : 0) |
+				 (identity->is_dropping ? PCM_INFO_DROPPING : 0)),
 		.mode = pc_le32(identity->mode),
 		.gc_percent = pc_le32(identity->gc_percent),
 		.backing_bytes = pc_le64(identity->backing_bytes),
 		.epoch = pc_le64(identity->epoch),
+		.first_seq = pc_le64(identity->first_seq),
 	};
 
 	memcpy(info.backing_id, identity->backing_id, sizeof(info.backing_id));
@@ -49,13 +51,18 @@ static int decode(const struct pcache *cache, const struct pcm_info *info, struc
 	uint32_t flags = pc_get32(info->flags);
 	uint32_t mode = pc_get32(info->mode);
 	uint32_t gc_percent = pc_get32(info->gc_percent);
+	uint64_t first_seq = pc_get64(info->first_seq);
+	bool is_dropping = (flags & PCM_INFO_DROPPING) != 0;
 
 	if (mode != PCACHE_MODE_WRITEBACK || pc_get32(info->options) != 0)
 		return pc_fail(log, -EPROTONOSUPPORT, "mode %u is not offered by this version", mode);
-	if ((flags & ~PCM_INFO_CLEAN) != 0 || gc_percent > GC_PERCENT_MAX || pc_get64(info->epoch) == UINT64_MAX)
+	if ((flags & ~(PCM_INFO_CLEAN | PCM_INFO_DROPPING)) != 0 || gc_percent > GC_PERCENT_MAX ||
+	    pc_get64(info->epoch) == UINT64_MAX || is_dropping != (first_seq != 0) || first_seq == UINT64_MAX)
 		return pc_fail(log, -EUCLEAN, "the cache info makes no sense: flags 0x%x, gc_percent %u, epoch %llu",
 			       flags, gc_percent, (unsigned long long)pc_get64(info->epoch));
 	identity->is_clean = (flags & PCM_INFO_CLEAN) != 0;
+	identity->is_dropping = is_dropping;
+	identity->first_seq = first_seq;
 	identity->mode = mode;
 	identity->gc_percent = gc_percent;
 	identity->backing_bytes = pc_get64(info->backing_bytes);
@@ -165,6 +172,37 @@ int pc_identity_mark_clean(struct pcache *cache)
 	pthread_mutex_lock(&cache->identity_lock);
 	next = cache->identity;
 	next.is_clean = true;
+	ret = store_locked(cache, &next);
+	pthread_mutex_unlock(&cache->identity_lock);
+	return ret;
+}
+
+int pc_identity_begin_drop(struct pcache *cache, uint64_t first_seq)
+{
+	struct pc_identity next;
+	int ret;
+
+	pthread_mutex_lock(&cache->identity_lock);
+	next = cache->identity;
+	next.is_clean = false;
+	next.is_dropping = true;
+	next.first_seq = first_seq;
+	next.backing_bytes = cache->backing->size_bytes;
+	memcpy(next.backing_id, cache->config.backing_id, sizeof(next.backing_id));
+	ret = store_locked(cache, &next);
+	pthread_mutex_unlock(&cache->identity_lock);
+	return ret;
+}
+
+int pc_identity_end_drop(struct pcache *cache)
+{
+	struct pc_identity next;
+	int ret;
+
+	pthread_mutex_lock(&cache->identity_lock);
+	next = cache->identity;
+	next.is_dropping = false;
+	next.first_seq = 0;
 	ret = store_locked(cache, &next);
 	pthread_mutex_unlock(&cache->identity_lock);
 	return ret;

@@ -391,14 +391,10 @@ static int allocate(struct pc_media_file *file, uint64_t bytes)
 	return 0;
 }
 
-static int create_blank(const struct pc_media_request *request, struct pc_media_file *file)
+static int make_longer(struct pc_media_file *file, uint64_t bytes)
 {
-	uint64_t bytes = request->create_bytes != 0 ? request->create_bytes : file->old_bytes;
-	int ret;
+	int ret = check_file_limit(file, bytes);
 
-	if (bytes == 0 || bytes > INT64_MAX)
-		return pc_fail(&file->log, -EINVAL, "%s: a size is needed to create it", file->path);
-	ret = check_file_limit(file, bytes);
 	if (ret < 0)
 		return ret;
 	ret = allocate(file, bytes);
@@ -410,6 +406,15 @@ static int create_blank(const struct pc_media_request *request, struct pc_media_
 		return pc_fail(&file->log, ret, "%s: cannot sync: %s", file->path, strerror(-ret));
 	file->media.size_bytes = bytes;
 	return 0;
+}
+
+static int create_blank(const struct pc_media_request *request, struct pc_media_file *file)
+{
+	uint64_t bytes = request->create_bytes != 0 ? request->create_bytes : file->old_bytes;
+
+	if (bytes == 0 || bytes > INT64_MAX)
+		return pc_fail(&file->log, -EINVAL, "%s: a size is needed to create it", file->path);
+	return make_longer(file, bytes);
 }
 
 /* Judge what was found, and allocate where it is to be created. Sets media.blank and media.size_bytes. */
@@ -428,6 +433,9 @@ static int prepare(const struct pc_media_request *request, struct pc_media_file 
 	if (blank)
 		return create_blank(request, file);
 	file->media.size_bytes = file->old_bytes;
+	file->media.grown = request->grow && request->create_bytes > file->old_bytes;
+	if (file->media.grown)
+		return make_longer(file, request->create_bytes);
 	return request->readonly ? 0 : check_file_limit(file, file->old_bytes);
 }
 
@@ -593,6 +601,9 @@ void pc_media_abandon(struct pc_media *media)
 	file = pc_media_file_of(media);
 	if (file->created) {
 		if (path_names_fd(file->path, file->fd) && unlink(file->path) < 0)
+			ret = -errno;
+	} else if (media->grown) {
+		if (ftruncate(file->fd, (off_t)file->old_bytes) < 0)
 			ret = -errno;
 	} else if (media->blank) {
 		/* What made it blank comes back too: a header half written is neither blank nor a cache. */

@@ -52,6 +52,7 @@ struct pc_media {
 	enum pcache_granularity granularity;
 	bool readonly;
 	bool blank; /* created by this open, or its first 64 KiB are zero: to be formatted */
+	bool grown; /* made longer by this open, and nothing on it counts on that yet */
 	_Atomic bool has_bad; /* pc_media_find_bad() may find something */
 	_Atomic uint64_t syncs; /* sync system calls so far */
 	_Atomic uint64_t record_bytes; /* stored for records so far, both slots */
@@ -61,9 +62,10 @@ struct pc_media {
 
 struct pc_media_request {
 	const char *path;
-	uint64_t create_bytes; /* size when created; 0: the size the file has */
+	uint64_t create_bytes; /* size when created, or with `grow`; 0: the size the file has */
 	bool create;           /* a missing or blank file is allocated and reported as blank */
 	bool exclusive;        /* with create: -EEXIST where a file that is not blank is found */
+	bool grow;             /* a file that is shorter than create_bytes is made longer */
 	bool readonly;
 };
 
@@ -74,7 +76,7 @@ struct pc_media_request {
 int pc_media_open(const struct pc_media_request *request, const struct pc_log *log, struct pc_media **ret_media);
 
 /*
- * Undo a creation that could not be completed: the file goes if this open created it, else its old size returns. Before
+ * Undo what open did to the file: it goes if this open created it, else its old size returns, where it changed. Before
  * pc_media_close, which is still to be called; nothing else may use the media any more.
  */
 void pc_media_abandon(struct pc_media *media);

@@ -40,6 +40,7 @@ static const struct {
 	{ EIO, "the media or the backing failed" },
 	{ EOPNOTSUPP, "not supported" },
 	{ ECANCELED, "canceled" },
+	{ ENOTEMPTY, "the cache holds data that is not on the backing" },
 	{ ENOTRECOVERABLE, "the handle was inherited over fork" },
 	{ ENOMEM, "out of memory" },
 	{ E2BIG, "longer than what can be written at once" },
@@ -73,6 +74,7 @@ static int open_media(const char *path, const struct pc_config *config, struct p
 		.create_bytes = config->cache_size_bytes,
 		.create = config->create,
 		.exclusive = config->exclusive,
+		.grow = config->grow,
 		.readonly = config->readonly,
 	};
 
@@ -100,6 +102,25 @@ int pcache_open(const char *cache_path, int backing_fd, const struct pcache_conf
 		return ret;
 	}
 	return pc_cache_open(&checked, media, backing, false, ret_cache);
+}
+
+int pcache_forget(const char *cache_path, const struct pcache_config *config)
+{
+	struct pc_config checked;
+	struct pc_media *media;
+	int ret;
+
+	if (cache_path == NULL)
+		return -EINVAL;
+	ret = pc_config_check(config, &checked);
+	if (ret < 0)
+		return ret;
+	if (checked.create || checked.readonly || checked.grow)
+		return pc_fail(&checked.log, -EINVAL, "%s: forget neither creates nor grows a cache, nor leaves it as it is",
+			       cache_path);
+	checked.drop_clean = true;
+	ret = open_media(cache_path, &checked, &media);
+	return ret < 0 ? ret : pc_cache_forget(&checked, media);
 }
 
 int pcache_close(struct pcache *cache, unsigned flags)

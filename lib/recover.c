@@ -2,6 +2,7 @@
 /*
  * recover.c - open a cache however its last owner ended.
  *
+ *   change   recover_change.c   first, where the cache is dropped or grows
  *   look     recover_look.c     every record and key set is read and judged; nothing is stored
  *   replay   replay*.c          ... and entered in the index
  *   persist  recover_persist.c  what was found and judged becomes durable
@@ -43,6 +44,15 @@ static struct pc_meta tails_meta(const uint8_t uuid[16])
 	};
 }
 
+int pc_recover_create_tails(struct pcache *cache, struct pc_pos tail)
+{
+	const struct pcm_pos pos = { .seq = pc_le64(tail.seq), .line = pc_le32(tail.line) };
+	struct pcm_tails tails = { .dirty_tail = pos, .batch_end = pos };
+
+	cache->tails_meta = tails_meta(cache->identity.uuid);
+	return pc_meta_create(cache->media, &cache->tails_meta, &tails);
+}
+
 int pc_recover_build(struct pcache *cache, const struct pc_segments_layout *layout)
 {
 	uint64_t capacity = (uint64_t)layout->segment_count * layout->segment_bytes;
@@ -63,6 +73,20 @@ int pc_recover_build(struct pcache *cache, const struct pc_segments_layout *layo
 	if (ret == 0)
 		pc_index_set_killer(cache->index, pc_clean_kill, cache);
 	return ret;
+}
+
+void pc_recover_unbuild(struct pcache *cache)
+{
+	pc_stream_destroy(&cache->write);
+	memset(&cache->write, 0, sizeof(cache->write));
+	pc_clean_destroy(cache);
+	memset(cache->clean, 0, sizeof(cache->clean));
+	cache->evicted = NULL;
+	cache->touched = NULL;
+	pc_index_delete(cache->index);
+	cache->index = NULL;
+	pc_segments_delete(cache->segments);
+	cache->segments = NULL;
 }
 
 /* ---- serve ---- */
@@ -99,7 +123,7 @@ static void adopt(struct pcache *cache, const struct pc_found *found)
 	pc_segments_fill_bitmap(cache->segments);
 }
 
-static void found_free(struct pc_found *found)
+void pc_found_free(struct pc_found *found)
 {
 	for (uint32_t i = 0; i < found->chain.count; i++)
 		free(found->chain.items[i].voids);
@@ -109,15 +133,48 @@ static void found_free(struct pc_found *found)
 	pthread_mutex_destroy(&found->losers.lock);
 }
 
+/* Then any backing will do: it is taken over. */
+static bool drops(const struct pcache *cache)
+{
+	return cache->config.drop_clean || cache->config.discard_dirty;
+}
+
+int pc_recover_forget(struct pcache *cache)
+{
+	struct pc_segments_layout layout;
+	struct pcm_super super;
+	int ret = pc_recover_records(cache, &super, &layout);
+
+	if (ret < 0)
+		return ret;
+	cache->backing->size_bytes = cache->identity.backing_bytes; /* whose cache it is does not change */
+	ret = pc_identity_check_backing(cache);
+	if (ret < 0)
+		return ret;
+	memcpy(cache->config.backing_id, cache->identity.backing_id, sizeof(cache->config.backing_id));
+	return pc_recover_change(cache, &super, &layout);
+}
+
 int pc_recover_open(struct pcache *cache)
 {
-	struct pc_found found = { .unlinked = PC_SEGMENT_NONE, .losers = { .lock = PTHREAD_MUTEX_INITIALIZER } };
-	int ret = pc_recover_look(cache, &found);
+	struct pc_found found = PC_FOUND_NOTHING;
+	struct pc_segments_layout layout;
+	struct pcm_super super;
+	int ret = pc_recover_records(cache, &super, &layout);
 
+	if (ret == 0 && !drops(cache))
+		ret = pc_identity_check_backing(cache);
+	if (ret == 0 && pc_recover_is_change(cache)) {
+		ret = pc_recover_change(cache, &super, &layout);
+		if (ret == 0) /* what follows takes its records as found */
+			ret = pc_recover_records(cache, &super, &layout);
+	}
+	if (ret == 0)
+		ret = pc_recover_look(cache, &layout, &found);
 	if (ret == 0)
 		ret = pc_recover_persist(cache, &found);
 	if (ret == 0)
 		adopt(cache, &found);
-	found_free(&found);
+	pc_found_free(&found);
 	return ret;
 }

@@ -47,6 +47,7 @@ struct pc_losers {
 };
 
 struct pc_found {
+	uint64_t dirty_bytes; /* written, and not on the backing */
 	struct pc_chain chain;
 	struct pc_replayed_clean *clean; /* by sequence number in each stream; FILL and HOT in any order */
 	uint32_t clean_count;
@@ -54,9 +55,15 @@ struct pc_found {
 	struct pc_losers losers;
 };
 
+#define PC_FOUND_NOTHING \
+	{ .unlinked = PC_SEGMENT_NONE, .losers = { .lock = PTHREAD_MUTEX_INITIALIZER } }
+
 /* recover.c: records and modules for both ways. */
 struct pc_meta pc_recover_super_meta(void);
+int pc_recover_create_tails(struct pcache *cache, struct pc_pos tail); /* in both slots, not synced */
 int pc_recover_build(struct pcache *cache, const struct pc_segments_layout *layout); /* segments, index, streams: empty */
+void pc_recover_unbuild(struct pcache *cache);
+void pc_found_free(struct pc_found *found);
 
 /* Segments begin behind the header, at a multiple of their size, which for large ones is also that of a huge page. */
 static inline uint64_t pc_recover_segments_off(uint32_t segment_bytes)
@@ -69,8 +76,13 @@ static inline uint64_t pc_replayed_seq(const struct pcache *cache, const struct 
 	return pc_segment_at(cache->segments, item->segment)->seq;
 }
 
-/* recover_look.c: read and judge everything; stores nothing. */
-int pc_recover_look(struct pcache *cache, struct pc_found *found);
+/* recover_look.c: superblock and cache info. Then read and judge everything. Stores nothing. */
+int pc_recover_records(struct pcache *cache, struct pcm_super *ret_super, struct pc_segments_layout *ret_layout);
+int pc_recover_look(struct pcache *cache, const struct pc_segments_layout *layout, struct pc_found *found);
+
+/* recover_change.c: drop what the cache holds, grow it, finish a drop that was interrupted. */
+bool pc_recover_is_change(const struct pcache *cache);
+int pc_recover_change(struct pcache *cache, struct pcm_super *super, const struct pc_segments_layout *layout);
 
 /* recover_persist.c: what was found and judged becomes durable. */
 int pc_recover_persist(struct pcache *cache, struct pc_found *found);

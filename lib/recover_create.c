@@ -50,18 +50,9 @@ static int create_super(struct pcache *cache, const struct pc_segments_layout *l
 	return ret < 0 ? ret : pc_media_sync(cache->media);
 }
 
-static struct pcm_tails encode_tails(struct pc_pos dirty_tail, struct pc_pos batch_end)
-{
-	return (struct pcm_tails){
-		.dirty_tail = { .seq = pc_le64(dirty_tail.seq), .line = pc_le32(dirty_tail.line) },
-		.batch_end = { .seq = pc_le64(batch_end.seq), .line = pc_le32(batch_end.line) },
-	};
-}
-
 int pc_recover_create(struct pcache *cache)
 {
 	struct pc_segments_layout layout;
-	struct pcm_tails tails;
 	int ret = plan_layout(cache, &layout);
 
 	if (ret < 0)
@@ -73,12 +64,11 @@ int pc_recover_create(struct pcache *cache)
 	cache->dirty_tail = (struct pc_pos){ .seq = 1 };
 	cache->batch_end = cache->dirty_tail;
 	cache->oldest_seq = 1;
-	tails = encode_tails(cache->dirty_tail, cache->batch_end);
-	ret = pc_segments_create(cache->segments);
+	ret = pc_segments_create(cache->segments, 0);
 	if (ret == 0)
 		ret = pc_identity_create(cache);
 	if (ret == 0)
-		ret = pc_meta_create(cache->media, &cache->tails_meta, &tails);
+		ret = pc_recover_create_tails(cache, cache->dirty_tail);
 	if (ret == 0)
 		ret = pc_media_sync(cache->media);
 	if (ret == 0)

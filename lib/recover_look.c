@@ -52,20 +52,19 @@ static int decode_layout(const struct pcache *cache, const struct pcm_super *sup
 	return 0;
 }
 
-static int load_super(struct pcache *cache, struct pc_segments_layout *ret_layout)
+static int load_super(struct pcache *cache, struct pcm_super *ret_super, struct pc_segments_layout *ret_layout)
 {
-	struct pcm_super super;
 	int ret;
 
 	cache->super_meta = pc_recover_super_meta();
 	if (cache->media->size_bytes < PCM_HEADER_BYTES)
 		return pc_fail(&cache->config.log, -EUCLEAN, "not a pcache file, or truncated to %llu bytes",
 			       (unsigned long long)cache->media->size_bytes);
-	ret = pc_meta_load(cache->media, &cache->super_meta, &super);
+	ret = pc_meta_load(cache->media, &cache->super_meta, ret_super);
 	if (ret < 0)
 		return pc_fail(&cache->config.log, ret, "not a pcache file, or both superblocks are damaged");
-	ret = check_super(cache, &super);
-	return ret < 0 ? ret : decode_layout(cache, &super, ret_layout);
+	ret = check_super(cache, ret_super);
+	return ret < 0 ? ret : decode_layout(cache, ret_super, ret_layout);
 }
 
 static struct pc_pos decode_pos(const struct pcm_pos *pos)
@@ -196,19 +195,19 @@ static int split_unlinked(const struct pcache *cache, struct pc_chain *chain, ui
 	return 0;
 }
 
-int pc_recover_look(struct pcache *cache, struct pc_found *found)
+int pc_recover_records(struct pcache *cache, struct pcm_super *ret_super, struct pc_segments_layout *ret_layout)
 {
-	struct pc_segments_layout layout;
+	int ret = load_super(cache, ret_super, ret_layout);
+
+	return ret < 0 ? ret : pc_identity_load(cache, ret_layout->uuid);
+}
+
+int pc_recover_look(struct pcache *cache, const struct pc_segments_layout *layout, struct pc_found *found)
+{
 	bool last_is_unlinked = false;
 	uint64_t start_ns;
-	int ret = load_super(cache, &layout);
+	int ret = pc_recover_build(cache, layout);
 
-	if (ret == 0)
-		ret = pc_identity_load(cache, layout.uuid);
-	if (ret == 0)
-		ret = pc_identity_check_backing(cache);
-	if (ret == 0)
-		ret = pc_recover_build(cache, &layout);
 	if (ret == 0)
 		ret = load_tails(cache);
 	if (ret == 0)

@@ -28,6 +28,7 @@ struct replay {
 	struct pc_found *found;
 	_Atomic uint64_t keys;
 	_Atomic uint64_t end_bytes;
+	_Atomic uint64_t dirty_bytes;
 };
 
 /* One segment in the hands of one thread. */
@@ -40,6 +41,7 @@ struct scan {
 	uint8_t *data; /* PCM_KEY_MAX_BYTES */
 	uint64_t keys;
 	uint64_t end_bytes;
+	uint64_t dirty_bytes;
 };
 
 static int corrupt(const struct scan *scan, uint32_t line, const char *what)
@@ -47,6 +49,12 @@ static int corrupt(const struct scan *scan, uint32_t line, const char *what)
 	return pc_fail(&scan->replay->cache->config.log, -EBADMSG,
 		       "segment %u (number %llu of the log), line %u: %s; acknowledged writes may be damaged",
 		       scan->segment->id, (unsigned long long)scan->segment->seq, line, what);
+}
+
+/* Not on the backing, as the media has it. */
+static bool is_dirty(const struct scan *scan, uint32_t line)
+{
+	return pc_pos_cmp((struct pc_pos){ scan->segment->seq, line }, scan->replay->cache->dirty_tail) >= 0;
 }
 
 static int enter_key(struct scan *scan, uint32_t line, uint32_t i, bool verified)
@@ -65,6 +73,8 @@ static int enter_key(struct scan *scan, uint32_t line, uint32_t i, bool verified
 
 	scan->keys++;
 	scan->end_bytes = pc_max64(scan->end_bytes, key.off + key.len);
+	if (is_dirty(scan, line) && (key.flags & PCM_KEY_INVALIDATE) == 0)
+		scan->dirty_bytes += key.len;
 	ret = pc_index_insert(scan->replay->cache->index, &mapping);
 	return ret < 0 ? ret : 0;
 }
@@ -256,6 +266,7 @@ static int replay_segment(void *arg, uint32_t i)
 
 	atomic_fetch_add_explicit(&replay->keys, scan.keys, memory_order_relaxed);
 	raise_to(&replay->end_bytes, scan.end_bytes);
+	atomic_fetch_add_explicit(&replay->dirty_bytes, scan.dirty_bytes, memory_order_relaxed);
 	return ret;
 }
 
@@ -289,6 +300,7 @@ int pc_replay(struct pcache *cache, struct pc_found *found)
 	pc_index_end_replay(cache->index);
 	pc_index_set_killer(cache->index, pc_clean_kill, cache);
 	cache->replay_keys = replay.keys;
+	found->dirty_bytes = replay.dirty_bytes;
 	cache->recovered_end_bytes = replay.end_bytes;
 	return ret < 0 ? ret : found->losers.error;
 }

@@ -121,9 +121,9 @@ static void set_ref(struct pc_segments *segments, struct pc_segment *segment)
 	atomic_store_explicit(&ref->seq, segment->stream == PC_STREAM_WRITE ? segment->seq : 0, memory_order_release);
 }
 
-int pc_segments_create(struct pc_segments *segments)
+int pc_segments_create(struct pc_segments *segments, uint32_t first)
 {
-	for (uint32_t id = 0; id < segments->count; id++) {
+	for (uint32_t id = first; id < segments->count; id++) {
 		struct pc_segment *segment = pc_segment_at(segments, id);
 		struct content content = { .gen = 1, .next = PC_SEGMENT_NONE };
 		struct pcm_segment record = encode(&content);
@@ -180,6 +180,33 @@ int pc_segments_load(struct pc_segments *segments)
 		if (!decode(segments, &record, segment))
 			return pc_fail(segments->log, -EUCLEAN, "segment %u: its record makes no sense", id);
 		set_ref(segments, segment);
+	}
+	return 0;
+}
+
+int pc_segments_reset(struct pc_segments *segments, uint64_t fresh_gen)
+{
+	for (uint32_t id = 0; id < segments->count; id++) {
+		struct pc_segment *segment = pc_segment_at(segments, id);
+		struct content content = { .gen = fresh_gen, .next = PC_SEGMENT_NONE };
+		struct pcm_segment record;
+		int ret;
+
+		if (pc_meta_load(segments->media, &segment->meta, &record) == 0 && decode(segments, &record, segment)) {
+			if (segment->state == PC_SEGMENT_FREE)
+				continue;
+			content.gen = segment->gen + 1;
+		}
+		record = encode(&content);
+		ret = pc_meta_create(segments->media, &segment->meta, &record);
+		if (ret < 0)
+			return ret;
+		segment->state = content.state;
+		segment->stream = content.stream;
+		segment->gen = content.gen;
+		segment->seq = content.seq;
+		segment->lines = content.lines;
+		segment->next = content.next;
 	}
 	return 0;
 }

@@ -66,8 +66,14 @@ int pc_segments_new(struct pc_media *media, const struct pc_log *log, const stru
 		    struct pc_segments **ret_segments);
 void pc_segments_delete(struct pc_segments *segments);
 
-/* First records of all segments of a new cache: FREE, generation 1. Not synced. */
-int pc_segments_create(struct pc_segments *segments);
+/* First records of the segments from `first` on, which never had one: FREE, generation 1. Not synced. */
+int pc_segments_create(struct pc_segments *segments, uint32_t first);
+
+/*
+ * For a cache whose content is void already: the records of all segments say FREE, whatever they said. One generation
+ * more, or `fresh_gen` where the record cannot be read. Both slots of a record are overwritten, and not synced.
+ */
+int pc_segments_reset(struct pc_segments *segments, uint64_t fresh_gen);
 
 /* Read and check all records; stores nothing. -EUCLEAN, with a message, when one is bad in both slots or impossible. */
 int pc_segments_load(struct pc_segments *segments);

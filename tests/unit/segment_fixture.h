@@ -48,7 +48,7 @@ static inline void setup(void)
 	media = sim_media_open(sim, false);
 	message[0] = '\0';
 	ck_assert_int_eq(pc_segments_new(media, &log_to_message, &layout, &segments), 0);
-	ck_assert_int_eq(pc_segments_create(segments), 0);
+	ck_assert_int_eq(pc_segments_create(segments, 0), 0);
 	ck_assert_int_eq(pc_media_sync(media), 0);
 }
 

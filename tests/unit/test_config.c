@@ -161,6 +161,15 @@ START_TEST(flags_that_exist_are_taken_one_by_one)
 	in.flags = PCACHE_OPEN_ANY_BACKING;
 	config = accept(&in);
 	ck_assert(!config.create && !config.exclusive && !config.readonly && config.any_backing);
+	in.flags = PCACHE_OPEN_DROP_CLEAN;
+	config = accept(&in);
+	ck_assert(config.drop_clean && !config.discard_dirty && !config.grow && !config.any_backing);
+	in.flags = PCACHE_OPEN_DISCARD_DIRTY;
+	config = accept(&in);
+	ck_assert(!config.drop_clean && config.discard_dirty && !config.grow);
+	in.flags = PCACHE_OPEN_GROW;
+	config = accept(&in);
+	ck_assert(!config.drop_clean && !config.discard_dirty && config.grow);
 }
 END_TEST
 
@@ -174,6 +183,9 @@ START_TEST(flags_that_do_not_exist_or_contradict_are_refused)
 		{ PCACHE_OPEN_EXCL | PCACHE_OPEN_READONLY, "EXCL" },
 		{ PCACHE_OPEN_READONLY | PCACHE_OPEN_CREATE, "READONLY" },
 		{ PCACHE_OPEN_READONLY | PCACHE_OPEN_CREATE | PCACHE_OPEN_EXCL, "READONLY" },
+		{ PCACHE_OPEN_READONLY | PCACHE_OPEN_DROP_CLEAN, "READONLY" },
+		{ PCACHE_OPEN_READONLY | PCACHE_OPEN_DISCARD_DIRTY, "READONLY" },
+		{ PCACHE_OPEN_READONLY | PCACHE_OPEN_GROW, "READONLY" },
 	};
 	struct pcache_config in = config_zero();
 
@@ -181,7 +193,7 @@ START_TEST(flags_that_do_not_exist_or_contradict_are_refused)
 		in.flags = contradictions[i].flags;
 		refuse(&in, -EINVAL, contradictions[i].name);
 	}
-	for (unsigned bit = 4; bit < 32; bit++) {
+	for (unsigned bit = 7; bit < 32; bit++) {
 		in.flags = PCACHE_OPEN_CREATE | 1u << bit;
 		refuse(&in, -EINVAL, "flags");
 	}

@@ -189,10 +189,10 @@ START_TEST(create_and_repair_on_failing_media_give_its_error)
 {
 	for (unsigned call = 1; call <= 4 * SEGMENTS; call++) {
 		sim_media_fail(sim, SIM_ANY, call, -EIO, false);
-		ck_assert_int_eq(pc_segments_create(segments), -EIO);
+		ck_assert_int_eq(pc_segments_create(segments, 0), -EIO);
 	}
 	sim_media_fail(sim, 0, 0, 0, false);
-	ck_assert_int_eq(pc_segments_create(segments), 0);
+	ck_assert_int_eq(pc_segments_create(segments, 0), 0);
 	ck_assert_int_eq(pc_media_sync(media), 0);
 	for (unsigned call = 1; call <= 2; call++) {
 		sim_media_fail(sim, SIM_FLUSH, call * SEGMENTS, -EIO, false);
