@@ -40,6 +40,7 @@
  * | -EIO | the media or the backing failed |
  * | -EOPNOTSUPP | not possible on this media or in this version |
  * | -ECANCELED | the progress callback asked to stop |
+ * | -ETIMEDOUT | the backing does not answer; nothing is lost |
  * | -ENOTRECOVERABLE | the handle was inherited over fork() |
  * | -ENOMEM | out of memory; nothing was changed |
  *
@@ -143,6 +144,7 @@ enum pcache_tunable {
 	PCACHE_TUNABLE_BATCH_BYTES = 7,      /**< Log bytes per write-back batch, from 1 on. */
 	PCACHE_TUNABLE_READ_VERIFY = 8,      /**< enum pcache_verify. */
 	PCACHE_TUNABLE_WRITEBACK_PAUSED = 9, /**< 1: write-back waits for a drain, or for a writer without space. 0: goes on. */
+	PCACHE_TUNABLE_BACKING_WAIT_MS = 11, /**< pcache_config::backing_wait_ms; 0: errors of the backing are told at once. */
 };
 
 /** @brief What it takes to make a store on the media durable. */
@@ -155,7 +157,7 @@ enum pcache_granularity {
 /** @brief Health of an open cache. */
 enum pcache_state {
 	PCACHE_STATE_OK = 0,        /**< All is well. */
-	PCACHE_STATE_DEGRADED = 1,  /**< Write-back fails and is retried; data stays safe in the cache. */
+	PCACHE_STATE_DEGRADED = 1,  /**< Write-back fails or hangs, and is retried; data stays safe in the cache. */
 	PCACHE_STATE_READ_ONLY = 2, /**< Opened with #PCACHE_OPEN_READONLY. */
 	PCACHE_STATE_FAILED = 3,    /**< The media failed: writes are refused, what can be drained is drained. */
 };
@@ -177,6 +179,22 @@ enum pcache_log_level {
  * @param arg      pcache_config::log_arg
  */
 typedef void (*pcache_log_fn)(enum pcache_log_level level, const char *message, void *arg);
+
+/**
+ * @brief Hears of every change of state, in order, one at a time.
+ *
+ * From OK to DEGRADED, back to OK when write-back gets on, and from both to FAILED, which is final. Called with no lock
+ * held, from a thread of the library or from one that is in a call of it, and maybe later than the change. It may call
+ * pcache_stats(), pcache_get() and pcache_set(), and must not wait for anything that needs the cache to go on. It is not
+ * called any more after pcache_close() has returned. The state after pcache_open() is in pcache_stats::state.
+ *
+ * @param from    enum pcache_state before
+ * @param to      enum pcache_state from then on
+ * @param reason  0 for OK; the error of write-back; -ETIMEDOUT: the backing does not answer, and somebody waits for it;
+ *                for FAILED the error of the media
+ * @param arg     pcache_config::state_arg
+ */
+typedef void (*pcache_state_fn)(enum pcache_state from, enum pcache_state to, int reason, void *arg);
 
 /**
  * @brief Reports the progress of a drain.
@@ -217,6 +235,15 @@ struct pcache_config {
 	uint32_t fill;               /**< enum pcache_fill. */
 	uint32_t read_ahead_bytes;   /**< Read ahead of a sequential reader, up to 256 KiB. Default 128 KiB. 1: off. */
 	uint64_t sequential_bypass_bytes; /**< Misses of a sequential reader are no longer kept behind so many bytes. Default off. */
+	pcache_state_fn state_changed; /**< State callback, or NULL. */
+	void *state_arg;             /**< Handed to the state callback. */
+	/**
+	 * How long a call that needs write-back (a write into a full cache, a drain, close) waits while the backing fails,
+	 * counted from the first failure, or while it answers nothing at all. Then it gets -EIO, or the error of the backing.
+	 * Where an outage has lasted longer already, the next failed attempt is told, at most a second later. Write-back
+	 * tries again after 20 ms, then ever later, up to a second, for ever. Default 10,000 ms.
+	 */
+	uint32_t backing_wait_ms;
 };
 
 /**

@@ -70,6 +70,7 @@ static bool submit_ready(struct run *run)
 {
 	int submitted = run->backing->ops->submit(run->backing, run->ready, run->ready_count);
 
+	pc_backing_note_answer(run->backing);
 	if (submitted > 0) {
 		for (int i = 0; i < submitted; i++)
 			run->ready[i]->error = -EINPROGRESS;
@@ -128,6 +129,7 @@ static int reap_some(struct run *run)
 	struct pc_io *done[PC_BACKING_DEPTH_MAX];
 	int count = run->backing->ops->reap(run->backing, done, run->in_flight);
 
+	pc_backing_note_answer(run->backing);
 	if (count < 0)
 		return is_again(count) ? 0 : count;
 	for (int i = 0; i < count; i++) {
@@ -162,7 +164,7 @@ int pc_backing_run(struct pc_backing *backing, struct pc_io *ios, size_t count)
 	}
 	for (size_t i = 0; i < count; i++) {
 		if (ios[i].error != 0)
-			return ios[i].error;
+			return pc_backing_note_result(backing, ios[i].error);
 	}
 	return 0;
 }

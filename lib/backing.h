@@ -13,6 +13,8 @@
 #include "log.h"
 #include "util.h"
 
+#include <stdatomic.h>
+
 struct pc_backing;
 
 enum pc_io_op {
@@ -55,6 +57,8 @@ struct pc_backing {
 	uint32_t align_bytes;  /* what requests must be aligned to; 1 for buffered descriptions */
 	uint32_t queue_depth;
 	bool readonly;
+	_Atomic uint64_t failures; /* runs and syncs that failed */
+	_Atomic uint64_t answers; /* requests that were taken or completed, and syncs: it moves, so the backing is alive */
 };
 
 #define PC_BACKING_DEPTH_MAX 256u
@@ -82,9 +86,24 @@ int pc_backing_run(struct pc_backing *backing, struct pc_io *ios, size_t count);
 /* Read exactly len bytes in the calling thread; the end of the backing within the range is -EIO. Any alignment. */
 int pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, size_t len);
 
+static inline void pc_backing_note_answer(struct pc_backing *backing)
+{
+	atomic_fetch_add_explicit(&backing->answers, 1, memory_order_relaxed);
+}
+
+static inline int pc_backing_note_result(struct pc_backing *backing, int ret)
+{
+	if (ret < 0)
+		atomic_fetch_add_explicit(&backing->failures, 1, memory_order_relaxed);
+	return ret;
+}
+
 static inline int pc_backing_sync(struct pc_backing *backing)
 {
-	return backing->ops->sync(backing);
+	int ret = pc_backing_note_result(backing, backing->ops->sync(backing));
+
+	pc_backing_note_answer(backing);
+	return ret;
 }
 
 #endif

@@ -347,7 +347,7 @@ static int write_pieces(struct batch *batch)
 		while (at.piece < batch->piece_count && batch->run_count < WAVE_RUNS &&
 		       batch->buffer_used + RUN_BYTES <= WAVE_BYTES)
 			at = add_run(batch, at);
-		ret = write_wave(batch);
+		ret = atomic_load_explicit(&batch->cache->abandoned, memory_order_acquire) ? -ECANCELED : write_wave(batch);
 	}
 	return ret;
 }

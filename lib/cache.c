@@ -6,6 +6,9 @@
  * (C2) Close seals the open segments, and says on the media that it ended in order.
  * (C3) A media failure is final: the flag is set once, writes and flushes are refused from then on, and nothing more is
  *      sealed, freed or moved on the media.
+ * (C4) Close does not wait for a backing that is stalled (U4). What it has to do is done, then the write-back thread is
+ *      the owner of the cache, and frees it when the backing answers. Until then the cache file stays locked: a request
+ *      that is still under way could overwrite what the next owner writes back.
  */
 #include "cache.h"
 
@@ -99,7 +102,7 @@ int pc_cache_fail_media(struct pcache *cache, int error)
 	if (!atomic_compare_exchange_strong(&cache->media_error, &none, error))
 		return -EIO;
 	pthread_mutex_lock(&cache->state_lock);
-	cache->attempts++;
+	pc_patience_note_media_locked(cache);
 	pthread_cond_broadcast(&cache->space);
 	pc_worker_wake_locked(&cache->writeback);
 	pthread_mutex_unlock(&cache->state_lock);
@@ -113,6 +116,8 @@ void pc_cache_report_failure(struct pcache *cache)
 	if (error != 0 && !atomic_exchange_explicit(&cache->failure_is_reported, true, memory_order_relaxed))
 		pc_log(&cache->config.log, PCACHE_LOG_ERROR, "the media failed: %s; the cache takes no more writes",
 		       pcache_strerror(error));
+	if (error != 0)
+		pc_patience_tell(cache);
 }
 
 void pc_cache_wake_writeback(struct pcache *cache)
@@ -202,15 +207,71 @@ static void join_worker(struct pc_worker *worker)
 	worker->running = false;
 }
 
-void pc_cache_stop_threads(struct pcache *cache)
+static void tell_to_stop(struct pcache *cache)
 {
 	pthread_mutex_lock(&cache->state_lock);
 	cache->stop = true;
 	pthread_cond_broadcast(&cache->writeback.wake);
 	pthread_cond_broadcast(&cache->reclaim.wake);
 	pthread_mutex_unlock(&cache->state_lock);
+}
+
+void pc_cache_stop_threads(struct pcache *cache)
+{
+	tell_to_stop(cache);
 	join_worker(&cache->writeback);
 	join_worker(&cache->reclaim);
+}
+
+/* (C4) The same, but false: the write-back thread waits for a backing that does not answer. */
+static bool stop_threads_in_time(struct pcache *cache)
+{
+	struct pc_patience patience;
+	bool ended;
+
+	tell_to_stop(cache);
+	join_worker(&cache->reclaim);
+	pthread_mutex_lock(&cache->state_lock);
+	pc_patience_begin_locked(cache, &patience);
+	while (cache->writeback.running && !cache->writeback.ended && !pc_patience_is_stalled_locked(cache))
+		pc_patience_sleep_locked(cache, &patience, &cache->progress);
+	ended = !cache->writeback.running || cache->writeback.ended;
+	pthread_mutex_unlock(&cache->state_lock);
+	if (ended)
+		join_worker(&cache->writeback);
+	return ended;
+}
+
+void pc_cache_end_worker(struct pcache *cache, struct pc_worker *worker)
+{
+	bool is_orphan;
+
+	pthread_mutex_lock(&cache->state_lock);
+	worker->ended = true;
+	is_orphan = cache->is_orphan;
+	pthread_cond_broadcast(&cache->progress);
+	pthread_mutex_unlock(&cache->state_lock);
+	if (is_orphan)
+		pc_cache_abandon(cache);
+}
+
+/* (C4) False: it has ended just now, and the cache is still the caller's. */
+static bool leave_to_writeback(struct pcache *cache)
+{
+	pthread_t thread = cache->writeback.thread;
+	bool left;
+
+	pthread_mutex_lock(&cache->state_lock);
+	pc_patience_mute_locked(cache);
+	left = !cache->writeback.ended;
+	if (left) {
+		cache->writeback.running = false; /* nobody joins it */
+		cache->is_orphan = true;
+	}
+	pthread_mutex_unlock(&cache->state_lock);
+	if (left)
+		pthread_detach(thread);
+	return left;
 }
 
 bool pc_cache_step(struct pcache *cache)
@@ -229,6 +290,8 @@ static void set_up(struct pcache *cache, const struct pc_config *config, struct 
 	cache->media = media;
 	cache->backing = backing;
 	cache->stepped = stepped;
+	pc_health_init(&cache->health, config->readonly ? PCACHE_STATE_READ_ONLY : PCACHE_STATE_OK);
+	pc_patience_guard_log(cache);
 }
 
 int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct pc_backing *backing, bool stepped,
@@ -306,11 +369,19 @@ static int finish(struct pcache *cache)
 int pc_cache_close(struct pcache *cache, bool drain)
 {
 	int drained = drain && !cache->config.readonly ? pc_writeback_drain(cache, NULL, NULL) : 0;
+	bool stopped = stop_threads_in_time(cache);
 	int ret = 0;
 
-	pc_cache_stop_threads(cache);
+	atomic_store_explicit(&cache->abandoned, !stopped, memory_order_release);
+	pc_patience_tell(cache);
 	if (!cache->config.readonly)
 		ret = finish(cache);
+	if (!stopped) {
+		ret = pc_fail(&cache->config.log, ret < 0 ? ret : -ETIMEDOUT,
+			      "closed while the backing does not answer; the cache file stays in use until it does");
+		if (leave_to_writeback(cache))
+			return ret;
+	}
 	pc_cache_abandon(cache);
 	return drained < 0 ? drained : ret;
 }

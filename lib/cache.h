@@ -17,6 +17,7 @@
 #include "backing.h"
 #include "config.h"
 #include "ghost.h"
+#include "health.h"
 #include "histogram.h"
 #include "index.h"
 #include "misses.h"
@@ -44,6 +45,7 @@ struct pc_worker {
 	pthread_cond_t wake;
 	uint64_t events;
 	bool running;
+	bool ended; /* it does nothing any more */
 };
 
 /* Segments of a clean stream in the order in which they were opened; the last one may be open. */
@@ -74,6 +76,7 @@ struct pcache {
 	struct pc_ghost *evicted; /* blocks that reclaim dropped without a second look */
 	struct pc_ghost *touched; /* blocks that were missed once, for the admission by second touch */
 	struct pc_stats *stats;
+	struct pc_log user_log;   /* behind config.log (U6) */
 	const uint32_t *fork_guard; /* its page reads zero in a child of fork() */
 	uint64_t max_atomic_bytes;
 	uint64_t open_ns;
@@ -90,6 +93,7 @@ struct pcache {
 	_Atomic bool clean_starved;     /* a clean stream was refused a segment */
 	_Atomic int media_error;        /* sticky: the media failed (C3) */
 	_Atomic bool failure_is_reported;
+	_Atomic bool abandoned;         /* close gave up on write-back: it ends as soon as the backing answers */
 	_Atomic bool writeback_asleep;  /* nothing is dirty: the next writer wakes write-back */
 
 	pthread_mutex_t identity_lock; /* rank PC_RANK_INFO; guards what follows, held across the media update */
@@ -111,9 +115,11 @@ struct pcache {
 	struct pc_pos age_goal;      /* what is dirty for too long ends here */
 	uint64_t age_deadline_ns;    /* 0: not armed */
 	uint64_t oldest_seq;         /* oldest segment of the WRITE stream */
-	uint64_t attempts;           /* write-back steps that ended, well or not */
-	uint64_t failures;           /* of them that failed: writeback_error is as old as the last one */
-	int writeback_error;         /* of the last attempt; 0 when it went well */
+	struct pc_health health;
+	uint64_t stepped_ns;         /* the clock of a stepped cache */
+	unsigned callbacks;          /* functions of the user that are running */
+	bool is_mute;                /* none may be called any more */
+	bool is_orphan;              /* close has returned; the write-back thread frees everything */
 	unsigned space_waiters;
 	struct pcache_queue *queues; /* of pcache_queue_create() */
 	bool high_water;             /* between the high and the low mark of dirty log */
@@ -183,6 +189,9 @@ static inline void pc_worker_wake_locked(struct pc_worker *worker)
 }
 
 void pc_cache_wake_writeback(struct pcache *cache);
+
+/* The last thing that a worker does: the cache may be gone afterwards. */
+void pc_cache_end_worker(struct pcache *cache, struct pc_worker *worker);
 
 /* ---- the flows ---- */
 
@@ -342,6 +351,38 @@ uint32_t pc_move_hot(struct pcache *cache, const struct pc_segment *victim, enum
 int pc_rotate(struct pcache *cache, uint64_t room_seen, bool nowait); /* until `room_seen` is no longer the open one */
 int pc_rotate_close(struct pcache *cache);                           /* close the open segment, seal it if all is done */
 int pc_rotate_seal(struct pcache *cache, uint32_t segment, enum pc_stream_kind stream, uint64_t seq, uint32_t lines);
+
+/* patience.c: waiting for the backing, and telling the user. */
+struct pc_patience {
+	uint64_t failures; /* when he came */
+	uint64_t mark;     /* of progress, and when it was seen first */
+	uint64_t since_ns;
+};
+
+void pc_patience_begin_locked(const struct pcache *cache, struct pc_patience *patience);
+
+/* What the waiting caller gets now; 0: he may go on waiting. */
+int pc_patience_verdict_locked(const struct pcache *cache, const struct pc_patience *patience);
+
+bool pc_patience_is_stalled_locked(const struct pcache *cache);
+
+/* Until `cond` is signalled, or the verdict may be another one. */
+void pc_patience_sleep_locked(struct pcache *cache, struct pc_patience *patience, pthread_cond_t *cond);
+
+/* Those who wait look at the tunable again. */
+void pc_patience_wake(struct pcache *cache);
+
+/*
+ * A step of write-back ended with `ret`; pc_backing.failures was `failures` before. The media failed. The changes of state are told by
+ * pc_patience_tell(), no lock held.
+ */
+void pc_patience_note_step_locked(struct pcache *cache, int ret, uint64_t failures);
+void pc_patience_note_media_locked(struct pcache *cache);
+void pc_patience_tell(struct pcache *cache);
+
+/* Before the first message of an open cache; and when nothing of the user's may be called any more (U6). */
+void pc_patience_guard_log(struct pcache *cache);
+void pc_patience_mute_locked(struct pcache *cache);
 
 /* recover*.c, replay*.c: from the media to a cache that can serve. */
 int pc_recover_create(struct pcache *cache);

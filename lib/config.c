@@ -27,6 +27,7 @@
 #define READ_AHEAD_DEFAULT   (128u << 10)
 #define READ_AHEAD_MAX       (256u << 10)
 #define READ_AHEAD_OFF       1u
+#define BACKING_WAIT_DEFAULT 10000u
 
 static int check_flags(const struct pcache_config *in)
 {
@@ -92,11 +93,17 @@ static const struct {
 	[PCACHE_TUNABLE_BATCH_BYTES] = { "batch_bytes", 1, UINT64_MAX },
 	[PCACHE_TUNABLE_READ_VERIFY] = { "read_verify", 0, PCACHE_VERIFY_ALWAYS },
 	[PCACHE_TUNABLE_WRITEBACK_PAUSED] = { "writeback_paused", 0, 1 },
+	[PCACHE_TUNABLE_BACKING_WAIT_MS] = { "backing_wait_ms", 0, UINT32_MAX },
 };
+
+bool pc_config_has_tunable(unsigned tunable)
+{
+	return tunable < PC_TUNABLES && tunables[tunable].name != NULL;
+}
 
 int pc_config_check_tunable(const struct pc_log *log, unsigned tunable, uint64_t value)
 {
-	if (tunable >= PC_TUNABLES)
+	if (!pc_config_has_tunable(tunable))
 		return -EINVAL;
 	if (value < tunables[tunable].min || value > tunables[tunable].max)
 		return pc_fail(log, -ERANGE, "%s: %" PRIu64 " is not in %" PRIu64 "..%" PRIu64, tunables[tunable].name, value,
@@ -123,6 +130,7 @@ static void fill_tunables(const struct pcache_config *in, uint64_t out[PC_TUNABL
 	out[PCACHE_TUNABLE_BATCH_BYTES] = or_default(in->batch_bytes, BATCH_BYTES_DEFAULT);
 	out[PCACHE_TUNABLE_READ_VERIFY] = or_default(in->read_verify, PCACHE_VERIFY_FIRST + 1) - 1;
 	out[PCACHE_TUNABLE_WRITEBACK_PAUSED] = 0;
+	out[PCACHE_TUNABLE_BACKING_WAIT_MS] = or_default(in->backing_wait_ms, BACKING_WAIT_DEFAULT);
 }
 
 /* As the media has it. */
@@ -134,11 +142,12 @@ static bool is_kept(unsigned tunable, uint64_t value)
 static int check_tunables(const struct pcache_config *in)
 {
 	const struct pc_log log = { in->log, in->log_arg };
-	uint64_t values[PC_TUNABLES];
+	uint64_t values[PC_TUNABLES] = { 0 };
 
 	fill_tunables(in, values);
 	for (unsigned i = 0; i < PC_TUNABLES; i++)
-		if (!is_kept(i, values[i]) && pc_config_check_tunable(&log, i, values[i]) < 0)
+		if (pc_config_has_tunable(i) && !is_kept(i, values[i]) &&
+		    pc_config_check_tunable(&log, i, values[i]) < 0)
 			return -EINVAL;
 	return 0;
 }
@@ -166,6 +175,8 @@ static struct pc_config with_defaults(const struct pcache_config *in)
 		.queue_depth = in->queue_depth == 0 ? QUEUE_DEPTH_DEFAULT : in->queue_depth,
 		.replay_threads = in->replay_threads == 0 ? processors() : in->replay_threads,
 		.log = { in->log, in->log_arg },
+		.state_changed = in->state_changed,
+		.state_arg = in->state_arg,
 	};
 
 	fill_tunables(in, out.tunables);

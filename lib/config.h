@@ -8,7 +8,7 @@
 #include "log.h"
 #include "util.h"
 
-#define PC_TUNABLES 10u
+#define PC_TUNABLES 12u
 #define PC_TUNABLE_UNSET UINT64_MAX /* of a setting that the media has: as it is there */
 
 struct pc_config {
@@ -27,10 +27,14 @@ struct pc_config {
 	uint32_t replay_threads;
 	uint64_t tunables[PC_TUNABLES]; /* by enum pcache_tunable: what they are at open; DIRTY_HIGH 0: a quarter of the cache */
 	struct pc_log log;
+	pcache_state_fn state_changed; /* may be NULL */
+	void *state_arg;
 };
 
 /* `config` may be NULL, or shorter than today's struct. -EINVAL or -EOPNOTSUPP, with a message. */
 int pc_config_check(const struct pcache_config *config, struct pc_config *ret_config);
+
+bool pc_config_has_tunable(unsigned tunable);
 
 /* -EINVAL: no such tunable; -ERANGE, with a message. */
 int pc_config_check_tunable(const struct pc_log *log, unsigned tunable, uint64_t value);

@@ -41,6 +41,7 @@ static const struct {
 	{ EOPNOTSUPP, "not supported" },
 	{ ECANCELED, "canceled" },
 	{ ENOTEMPTY, "the cache holds data that is not on the backing" },
+	{ ETIMEDOUT, "the backing does not answer" },
 	{ ENOTRECOVERABLE, "the handle was inherited over fork" },
 	{ ENOMEM, "out of memory" },
 	{ E2BIG, "longer than what can be written at once" },
@@ -156,6 +157,7 @@ int pcache_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t value
 	if (ret == 0) { /* what was below a mark may be above it now */
 		pc_cache_wake_writeback(cache);
 		pc_reclaim_wake(cache);
+		pc_patience_wake(cache);
 	}
 	return ret;
 }
@@ -166,7 +168,7 @@ int pcache_get(struct pcache *cache, enum pcache_tunable tunable, uint64_t *ret_
 
 	if (ret < 0)
 		return ret;
-	if ((unsigned)tunable >= PC_TUNABLES || ret_value == NULL)
+	if (!pc_config_has_tunable(tunable) || ret_value == NULL)
 		return -EINVAL;
 	*ret_value = pc_tunable(cache, tunable);
 	return 0;

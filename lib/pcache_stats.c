@@ -59,22 +59,13 @@ static void fill_constants(const struct pcache *cache, struct pcache_stats *out)
 	out->epoch = cache->identity.epoch;
 }
 
-static enum pcache_state state_locked(const struct pcache *cache)
-{
-	if (cache->config.readonly)
-		return PCACHE_STATE_READ_ONLY;
-	if (pc_cache_is_failed(cache))
-		return PCACHE_STATE_FAILED;
-	return cache->writeback_error != 0 ? PCACHE_STATE_DEGRADED : PCACHE_STATE_OK;
-}
-
 static void fill_state(struct pcache *cache, struct pcache_stats *out)
 {
 	struct pc_pos head;
 
 	pthread_mutex_lock(&cache->state_lock);
 	head = pc_cache_head(cache);
-	out->state = state_locked(cache);
+	out->state = cache->health.state;
 	out->dirty_log_bytes = pc_cache_log_bytes(cache, cache->dirty_tail, head);
 	out->tail_seq = cache->dirty_tail.seq;
 	out->tail_line = cache->dirty_tail.line;

@@ -8,7 +8,8 @@
  *      is missing in the middle or at the end of the chain is noticed at open. Linked and empty is normal; the one that
  *      was never linked is empty.
  * (O2) The old segment is closed before anybody waits for a free one: it can be sealed and written back meanwhile.
- * (O3) No lock is held while waiting for space. A wait ends when there is space, or when write-back cannot get on.
+ * (O3) No lock is held while waiting for space. A wait ends when there is space, or when write-back cannot get on (U3,
+ *      U4).
  * (O4) On page granularity a segment is synced before its seal: what the seal counts is durable.
  */
 #include "cache.h"
@@ -84,13 +85,11 @@ static int open_next_locked(struct pcache *cache, uint32_t next)
 }
 
 /* What a waiting writer gets when there will be no space; 0: go on waiting. State lock held. */
-static int hopeless_locked(const struct pcache *cache)
+static int hopeless_locked(const struct pcache *cache, const struct pc_patience *patience)
 {
 	if (pc_cache_is_failed(cache))
 		return -EIO;
-	if (cache->writeback_error != 0 && !pc_reclaim_possible_locked(cache))
-		return cache->writeback_error;
-	return 0;
+	return pc_reclaim_possible_locked(cache) ? 0 : pc_patience_verdict_locked(cache, patience);
 }
 
 static void count_stall_locked(struct pcache *cache, uint64_t since_ns)
@@ -110,9 +109,14 @@ static bool has_space(const struct pcache *cache)
 /* A stepped cache has nobody to wait for: do the work here. */
 static int wait_by_stepping(struct pcache *cache)
 {
+	struct pc_patience patience;
 	int ret = 0;
 
+	pthread_mutex_lock(&cache->state_lock);
+	pc_patience_begin_locked(cache, &patience);
+	pthread_mutex_unlock(&cache->state_lock);
 	while (!has_space(cache) && ret == 0) {
+		uint64_t failures = cache->health.failures;
 		bool moved;
 
 		pthread_mutex_lock(&cache->state_lock);
@@ -123,10 +127,10 @@ static int wait_by_stepping(struct pcache *cache)
 		cache->space_waiters--;
 		/* The error may be older than the space that the step made, and does not count then (O3). */
 		if (!has_space(cache))
-			ret = hopeless_locked(cache);
-		pthread_mutex_unlock(&cache->state_lock);
+			ret = hopeless_locked(cache, &patience);
 		if (!moved && ret == 0 && !has_space(cache))
-			ret = -ENOSPC;
+			ret = cache->health.failures == failures ? -ENOSPC : pc_patience_verdict_locked(cache, &patience);
+		pthread_mutex_unlock(&cache->state_lock);
 	}
 	return ret;
 }
@@ -135,7 +139,7 @@ static int wait_by_stepping(struct pcache *cache)
 static int wait_for_space(struct pcache *cache)
 {
 	uint64_t since_ns = pc_now_ns();
-	uint64_t failures;
+	struct pc_patience patience;
 	int ret = 0;
 
 	if (cache->stepped)
@@ -144,18 +148,17 @@ static int wait_for_space(struct pcache *cache)
 	cache->space_waiters++;
 	pc_worker_wake_locked(&cache->writeback);
 	pc_worker_wake_locked(&cache->reclaim);
-	failures = cache->failures;
+	pc_patience_begin_locked(cache, &patience);
 	while (!has_space(cache)) {
-		/* A media failure is the last word; an old error of the backing is not: see one attempt that knows of us. */
-		if (cache->failures != failures || pc_cache_is_failed(cache))
-			ret = hopeless_locked(cache);
+		ret = hopeless_locked(cache, &patience);
 		if (ret < 0)
 			break;
-		pthread_cond_wait(&cache->space, &cache->state_lock);
+		pc_patience_sleep_locked(cache, &patience, &cache->space);
 	}
 	cache->space_waiters--;
 	count_stall_locked(cache, since_ns);
 	pthread_mutex_unlock(&cache->state_lock);
+	pc_patience_tell(cache);
 	return ret;
 }
 

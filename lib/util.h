@@ -45,6 +45,11 @@ static inline uint64_t pc_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static inline struct timespec pc_timespec(uint64_t ns)
+{
+	return (struct timespec){ (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
+}
+
 /* Scope guard: PC_FREE type *p = malloc(...); freed when p leaves its scope. */
 static inline void pc_free_guard(void *pointer)
 {

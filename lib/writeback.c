@@ -7,7 +7,8 @@
  *      consistent again when a batch has gone at least that far.
  * (D3) After any failure the whole batch is written again, not only synced: the kernel may have dropped what it could
  *      not write.
- * (D4) An error stops the tail, never the data. It is retried for ever, ever more slowly; waiting callers are told.
+ * (D4) An error stops the tail, never the data. It is retried for ever, ever more slowly (U2); waiting callers are told
+ *      (U3).
  * (D5) Only what is durable in the cache goes out: sealed segments, and the open one up to a quiet line; on page
  *      granularity after a sync of the media.
  * (D6) dirty_tail enters a segment only when the one before it is sealed and linked to it.
@@ -18,9 +19,6 @@
 
 #include <errno.h>
 #include <sched.h>
-
-#define RETRY_MIN_MS 20u
-#define RETRY_MAX_MS 1000u
 
 /* Looks at an open segment before it is closed to make it quiet. */
 #define QUIET_TRIES 64u
@@ -109,6 +107,8 @@ static int write_batch(struct pcache *cache, struct pc_pos from, struct pc_pos e
 	}
 	start_ns = pc_now_ns();
 	ret = pc_batch_write(cache, from, &end);
+	if (ret == 0 && atomic_load_explicit(&cache->abandoned, memory_order_acquire))
+		ret = -ECANCELED; /* close has stored its last word already */
 	if (ret < 0)
 		return ret;
 	pc_cache_count_time(cache, PCACHE_LATENCY_BATCH, start_ns);
@@ -169,22 +169,23 @@ static int attempt(struct pcache *cache)
 
 int pc_writeback_step(struct pcache *cache)
 {
-	int ret = attempt(cache);
+	uint64_t failures;
+	int ret;
 
+	failures = atomic_load_explicit(&cache->backing->failures, memory_order_relaxed);
+	ret = attempt(cache);
 	pthread_mutex_lock(&cache->state_lock);
-	cache->attempts++;
-	cache->failures += ret < 0;
-	if (ret != 0)
-		cache->writeback_error = ret < 0 ? ret : 0;
+	pc_patience_note_step_locked(cache, ret, failures);
 	if (ret == 1)
 		pc_worker_wake_locked(&cache->reclaim);
 	pthread_cond_broadcast(&cache->progress);
 	if (ret < 0)
 		pthread_cond_broadcast(&cache->space);
 	pthread_mutex_unlock(&cache->state_lock);
-	pc_cache_report_failure(cache);
 	if (ret < 0)
 		pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_ERRORS, 1);
+	pc_cache_report_failure(cache);
+	pc_patience_tell(cache);
 	return ret;
 }
 
@@ -234,15 +235,10 @@ static bool is_wanted_locked(struct pcache *cache)
 	return wanted || cache->space_waiters > 0 || pc_pos_cmp(cache->drain_goal, cache->dirty_tail) > 0;
 }
 
-static struct timespec timespec_of(uint64_t ns)
-{
-	return (struct timespec){ (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
-}
-
 /* (D4) Only time helps a backing that failed: events do not bring the next attempt nearer, stop does. */
 static void back_off_locked(struct pcache *cache, uint64_t ms)
 {
-	struct timespec deadline = timespec_of(pc_now_ns() + ms * 1000000u);
+	struct timespec deadline = pc_timespec(pc_now_ns() + ms * 1000000u);
 	int ret = 0;
 
 	while (!cache->stop && ret != ETIMEDOUT)
@@ -252,7 +248,7 @@ static void back_off_locked(struct pcache *cache, uint64_t ms)
 /* Until an event later than `events`, the deadline, or stop. */
 static void sleep_locked(struct pcache *cache, uint64_t events, uint64_t deadline_ns)
 {
-	struct timespec deadline = timespec_of(deadline_ns);
+	struct timespec deadline = pc_timespec(deadline_ns);
 	int ret = 0;
 
 	while (cache->writeback.events == events && !cache->stop && ret != ETIMEDOUT) {
@@ -284,7 +280,6 @@ static void sleep_until_wanted_locked(struct pcache *cache)
 void *pc_writeback_thread(void *arg)
 {
 	struct pcache *cache = arg;
-	uint64_t retry_ms = RETRY_MIN_MS;
 
 	pthread_mutex_lock(&cache->state_lock);
 	for (;;) {
@@ -298,26 +293,22 @@ void *pc_writeback_thread(void *arg)
 		pthread_mutex_unlock(&cache->state_lock);
 		ret = pc_writeback_step(cache);
 		pthread_mutex_lock(&cache->state_lock);
-		if (ret == 0) {
+		if (ret == 0)
 			sleep_locked(cache, events, 0); /* the seal that we wait for is an event */
-		} else if (ret < 0) {
-			back_off_locked(cache, retry_ms);
-			retry_ms = pc_min64(2 * retry_ms, RETRY_MAX_MS);
-		} else {
-			retry_ms = RETRY_MIN_MS;
-		}
+		else if (ret < 0)
+			back_off_locked(cache, cache->health.retry_ms);
 	}
 	pthread_mutex_unlock(&cache->state_lock);
+	pc_cache_end_worker(cache, &cache->writeback);
 	return NULL;
 }
 
 /* ---- drain ---- */
 
 /* Wait for one attempt that changes something. State lock held. 0, or why it will not get on. */
-static int await_attempt_locked(struct pcache *cache)
+static int await_attempt_locked(struct pcache *cache, struct pc_patience *patience)
 {
-	uint64_t attempts = cache->attempts;
-	uint64_t failures = cache->failures;
+	uint64_t attempts = cache->health.attempts;
 	struct pc_pos tail = cache->dirty_tail;
 	int ret;
 
@@ -325,12 +316,15 @@ static int await_attempt_locked(struct pcache *cache)
 		pthread_mutex_unlock(&cache->state_lock);
 		ret = pc_writeback_step(cache);
 		pthread_mutex_lock(&cache->state_lock);
-		return ret == 0 ? -EAGAIN : (ret < 0 ? ret : 0);
+		return ret == 0 ? -EAGAIN : pc_patience_verdict_locked(cache, patience);
 	}
 	pc_worker_wake_locked(&cache->writeback);
-	while (cache->attempts == attempts && pc_pos_cmp(cache->dirty_tail, tail) == 0)
-		pthread_cond_wait(&cache->progress, &cache->state_lock);
-	return cache->failures != failures ? cache->writeback_error : 0; /* an old error is not ours */
+	ret = pc_patience_verdict_locked(cache, patience);
+	while (ret == 0 && cache->health.attempts == attempts && pc_pos_cmp(cache->dirty_tail, tail) == 0) {
+		pc_patience_sleep_locked(cache, patience, &cache->progress);
+		ret = pc_patience_verdict_locked(cache, patience);
+	}
+	return ret;
 }
 
 static int report_locked(struct pcache *cache, struct pc_pos target, uint64_t total, pcache_progress_fn progress,
@@ -351,6 +345,7 @@ static int report_locked(struct pcache *cache, struct pc_pos target, uint64_t to
 int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *arg)
 {
 	struct pc_pos target = pc_cache_head(cache);
+	struct pc_patience patience;
 	uint64_t total;
 	int ret = 0;
 
@@ -359,14 +354,16 @@ int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *
 	if (pc_pos_cmp(target, cache->drain_goal) > 0)
 		cache->drain_goal = target;
 	total = pc_pos_cmp(cache->dirty_tail, target) < 0 ? pc_cache_log_bytes(cache, cache->dirty_tail, target) : 0;
+	pc_patience_begin_locked(cache, &patience);
 	while (ret == 0 && pc_pos_cmp(cache->dirty_tail, target) < 0) {
-		ret = await_attempt_locked(cache);
+		ret = await_attempt_locked(cache, &patience);
 		if (ret == 0)
 			ret = report_locked(cache, target, total, progress, arg);
 	}
 	if (--cache->drainers == 0)
 		cache->drain_goal = (struct pc_pos){ 0 };
 	pthread_mutex_unlock(&cache->state_lock);
+	pc_patience_tell(cache);
 	/* All is on the backing, but the media still says otherwise: its next owner would write old data over it. */
 	return ret == 0 && pc_cache_is_failed(cache) ? -EIO : ret;
 }

@@ -285,6 +285,12 @@ START_TEST(full_cache_with_four_writers_ends_with_all_data)
 }
 END_TEST
 
+/* Errors of the backing are told at once. */
+static void wait_for_nothing(struct fixture *fx)
+{
+	ck_assert_int_eq(pcache_set(fx->cache, PCACHE_TUNABLE_BACKING_WAIT_MS, 0), 0);
+}
+
 static void limit_file_size(uint64_t bytes)
 {
 	struct rlimit limit;
@@ -330,6 +336,7 @@ START_TEST(failing_backing_refuses_writers_and_loses_nothing)
 	struct pcache_stats stats;
 
 	fixture_open(fx, PCACHE_OPEN_CREATE);
+	wait_for_nothing(fx);
 	limit_file_size(8 * MIB);
 	write_until_refused(fx);
 	write_until_refused(fx); /* and every time again */
@@ -357,6 +364,7 @@ START_TEST(failing_backing_leaves_dirty_data_for_the_next_open)
 	struct fixture *fx = fixture_make(16 * MIB, CACHE_SMALL, SEGMENT_SMALL);
 
 	fixture_open(fx, PCACHE_OPEN_CREATE);
+	wait_for_nothing(fx);
 	limit_file_size(8 * MIB);
 	write_until_refused(fx);
 	ck_assert_int_lt(pcache_close(fx->cache, PCACHE_CLOSE_DRAIN), 0);
@@ -391,6 +399,7 @@ START_TEST(failing_backing_ends_every_waiting_writer)
 	struct fixture *fx = fixture_make_open(16 * MIB, CACHE_SMALL, SEGMENT_SMALL);
 	struct writer writers[WRITERS] = { 0 };
 
+	wait_for_nothing(fx);
 	limit_file_size(8 * MIB);
 	for (unsigned i = 0; i < WRITERS; i++) {
 		writers[i].fx = fx;

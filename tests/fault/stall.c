@@ -118,7 +118,7 @@ static void make_path(char *path, size_t bytes, const char *variable, const char
 	snprintf(path, bytes, "%s/pcache-stall-%d.%s", dir != NULL ? dir : other, (int)getpid(), what);
 }
 
-static void open_cache(void)
+static int try_open(void)
 {
 	struct pcache_config config;
 
@@ -129,7 +129,13 @@ static void open_cache(void)
 	config.batch_bytes = SEGMENT_BYTES;
 	config.dirty_high_bytes = SEGMENT_BYTES;
 	config.queue_depth = 4;
-	ck_assert_int_eq(pcache_open(cache_path, fd, &config, &cache), 0);
+	config.backing_wait_ms = UINT32_MAX; /* nobody is told, but where a test says so */
+	return pcache_open(cache_path, fd, &config, &cache);
+}
+
+static void open_cache(void)
+{
+	ck_assert_int_eq(try_open(), 0);
 }
 
 /* By the process that runs the cases, so that files also go after a failure. */
@@ -341,6 +347,29 @@ START_TEST(close_with_stalled_backing_ends_after_it_and_keeps_all)
 }
 END_TEST
 
+/* The request that hangs may still change the backing: nobody else may have the cache before it has ended. */
+START_TEST(close_that_need_not_wait_returns_and_keeps_the_cache_locked)
+{
+	int ret = -EBUSY;
+
+	set_up();
+	ck_assert_int_eq(pcache_set(cache, PCACHE_TUNABLE_BACKING_WAIT_MS, 20), 0);
+	stall(places[_i]);
+	ck_assert_int_eq(pcache_close(cache, 0), -ETIMEDOUT);
+	ck_assert_int_eq(try_open(), -EBUSY);
+	set_gate(NOWHERE);
+	while (ret == -EBUSY) {
+		usleep(LOOK_MS * 1000);
+		ret = try_open();
+	}
+	ck_assert_int_eq(ret, 0);
+	check_reads();
+	ck_assert_int_eq(pcache_close(cache, PCACHE_CLOSE_DRAIN), 0);
+	ck_assert_int_eq(pread(fd, scratch, VOLUME_BYTES, 0), VOLUME_BYTES);
+	ck_assert(memcmp(scratch, model, VOLUME_BYTES) == 0);
+}
+END_TEST
+
 START_TEST(backing_that_stalls_for_seconds_loses_nothing)
 {
 	check_stall(AT_COMPLETION);
@@ -361,6 +390,8 @@ int main(int argc, char **argv)
 		tcase_add_loop_test(test_case, backing_that_stalls_stops_nobody_who_need_not_wait, 0,
 				    PC_ARRAY_SIZE(places));
 		tcase_add_loop_test(test_case, close_with_stalled_backing_ends_after_it_and_keeps_all, 0,
+				    PC_ARRAY_SIZE(places));
+		tcase_add_loop_test(test_case, close_that_need_not_wait_returns_and_keeps_the_cache_locked, 0,
 				    PC_ARRAY_SIZE(places));
 	}
 	return pc_run_suite(suite);

@@ -92,6 +92,7 @@ static bool is_to_be_told(const char *name)
 static int open_cache(struct flow *flow)
 {
 	struct pcache_config config;
+	int ret;
 
 	pcache_config_init(&config);
 	config.flags = PCACHE_OPEN_CREATE;
@@ -102,7 +103,10 @@ static int open_cache(struct flow *flow)
 	config.replay_threads = 2;
 	config.log = take_message;
 	config.log_arg = flow;
-	return pcache_open(flow->cache_path, flow->fd, &config, &flow->cache);
+	ret = pcache_open(flow->cache_path, flow->fd, &config, &flow->cache);
+	if (ret == 0) /* errors are told at once: nobody waits for the backing to come back */
+		ret = pcache_set(flow->cache, PCACHE_TUNABLE_BACKING_WAIT_MS, 0);
+	return ret;
 }
 
 static void learn_granularity(struct flow *flow)

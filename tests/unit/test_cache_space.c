@@ -174,7 +174,7 @@ START_TEST(writer_with_an_old_error_of_the_backing_waits_for_a_new_attempt)
 	open_cache(false);
 	fill_and_close();
 	pthread_mutex_lock(&cache->state_lock);
-	cache->writeback_error = -ENODATA;
+	cache->health.error = -ENODATA;
 	pthread_mutex_unlock(&cache->state_lock);
 	ck_assert_int_eq(write_block(0, 0), BLOCK);
 	check_reads();
