@@ -13,7 +13,8 @@ static int plan_layout(const struct pcache *cache, struct pc_segments_layout *re
 	const struct pc_log *log = &cache->config.log;
 	uint32_t segment_bytes = cache->config.segment_bytes;
 	uint64_t segments_off = pc_recover_segments_off(segment_bytes);
-	uint64_t size = cache->media->size_bytes;
+	uint64_t asked = cache->config.cache_size_bytes;
+	uint64_t size = asked == 0 ? cache->media->size_bytes : pc_min64(asked, cache->media->size_bytes);
 	uint64_t count = size < segments_off ? 0 : (size - segments_off) / segment_bytes;
 
 	if (count < PCM_SEGMENTS_MIN)

@@ -98,6 +98,9 @@ struct explorer {
 	bool take_over_by_kill;
 	uint32_t decaying; /* number of a write that may decay when `check` is cut; 0: none */
 	bool decay_is_quiet; /* as the image had it from which `check` began, nothing said that it was durable */
+	uint64_t gc_percent;      /* as set last, */
+	uint64_t gc_percent_next; /* and while it is being set: the new one */
+	bool discarding; /* what is not on the backing goes: all of it, or nothing */
 	bool backing_faulty; /* since the last time it was healed: errors are expected */
 	bool failed;
 };
@@ -135,6 +138,12 @@ void do_flush(struct explorer *explorer);
 void end_write(struct explorer *explorer, uint32_t first, uint32_t end, bool is_durable);
 uint64_t choose_offset(const struct explorer *explorer, struct prng *prng, uint64_t len);
 bool is_expected(const struct explorer *explorer, int error);
+
+/* ---- change.c ---- */
+
+void do_change(struct explorer *explorer);
+void do_setting(struct explorer *explorer);
+const char *check_setting(const struct explorer *explorer, const struct world *world);
 
 /* ---- reads.c ---- */
 
@@ -213,6 +222,7 @@ void states_at_point(struct explorer *explorer);
 void cut_check(struct explorer *explorer);
 void take_over(struct explorer *explorer);
 void finish_take_over(struct explorer *explorer);
+void take_geometry(struct explorer *explorer);
 
 /* ---- faults.c ---- */
 

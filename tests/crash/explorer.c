@@ -29,6 +29,7 @@ const char *const crash_mode_names[CRASH_MODES] = {
 	[MODE_CREATE] = "create",
 	[MODE_CLOSE] = "close",
 	[MODE_DRAIN] = "drain",
+	[MODE_CHANGE] = "change",
 };
 
 volatile struct explorer_id explorer_now;
@@ -110,7 +111,7 @@ void crash_point(struct explorer *explorer)
 	explorer->point++;
 	explorer->counts->points++;
 	enter_state(explorer, 0);
-	if (explorer->take_over_in > 0 && explorer->phase != MODE_CREATE && explorer->spare->cache == NULL &&
+	if (explorer->take_over_in > 0 && explorer->phase != MODE_CREATE && !explorer->discarding && explorer->spare->cache == NULL &&
 	    --explorer->take_over_in == 0)
 		take_over(explorer);
 	if (!explorer->failed && (explorer->options->only_point == UINT64_MAX ||
@@ -229,6 +230,8 @@ static void prepare(struct explorer *explorer)
 	explorer->scratch = must_calloc(explorer->geometry.volume_bytes);
 	explorer->unknown = must_calloc(explorer->volume.cells);
 	explorer->rule = explorer->geometry.granularity == PCACHE_GRANULARITY_PAGE ? VOLUME_SETS : VOLUME_PREFIX;
+	explorer->gc_percent = explorer->geometry.tunables[PCACHE_TUNABLE_GC_PERCENT];
+	explorer->gc_percent_next = explorer->gc_percent;
 	explorer->tail = (struct pc_pos){ .seq = 1 };
 	explorer->batch_end = explorer->tail;
 	pthread_mutex_init(&explorer->baton.lock, NULL);

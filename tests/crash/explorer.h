@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Kinds of crash states. The last three are power cuts while that is going on. */
+/* Kinds of crash states. The last four are power cuts while that is going on. */
 enum crash_mode {
 	MODE_POWER,       /* power cut */
 	MODE_KILL,        /* kill -9: what memory holds */
@@ -20,6 +20,7 @@ enum crash_mode {
 	MODE_CREATE,
 	MODE_CLOSE,
 	MODE_DRAIN,
+	MODE_CHANGE, /* of a setting, or of the cache as a whole */
 	CRASH_MODES,
 };
 

@@ -40,7 +40,7 @@ static const char usage[] =
 	"  --unique N    run until so many different states were checked instead\n"
 	"  --states N    power cuts per point (default 4)\n"
 	"  --mode M      only such states: power, kill, kill-power, nested, media-fault, media-lost, create, close,\n"
-	"                drain; may be given several times\n"
+	"                drain, change; may be given several times\n"
 	"  --jobs N      so many processes, each with seeds of its own\n"
 	"  --replay ID   one seed again; of the crash states only the one named\n"
 	"  --tap         report as a test\n";

@@ -163,12 +163,18 @@ bool open_and_judge(struct explorer *explorer, struct world *world, uint8_t *buf
 		return false;
 	if (ret == 0 && !world->readonly)
 		check_nothing_wrong(explorer, where, clean_account(world, true));
+	if (ret == -EROFS && world->readonly && explorer->phase == MODE_CHANGE)
+		return false;
+	if (ret == 0)
+		check_nothing_wrong(explorer, where, check_setting(explorer, world));
 	if (ret == 0)
 		ret = world_read(world, buf);
 	if (ret < 0) {
 		fail_errno(explorer, where, ret);
 		return false;
 	}
+	if (explorer->discarding && memcmp(buf, sim_backing_durable(world->backing), explorer->geometry.volume_bytes) == 0)
+		return true; /* (CH3) */
 	return judge(explorer, where, buf, &question);
 }
 
@@ -317,6 +323,12 @@ static void check_readonly(struct explorer *explorer, const char *where)
 	world->readonly = false;
 }
 
+/* What a fault may do is not told while the records of the whole cache change. */
+static bool has_faults(const struct explorer *explorer)
+{
+	return explorer->phase != MODE_CREATE && explorer->phase != MODE_CHANGE;
+}
+
 static void check_power(struct explorer *explorer, unsigned state)
 {
 	bool nested_only = explorer->options->modes == 1u << MODE_NESTED;
@@ -332,7 +344,7 @@ static void check_power(struct explorer *explorer, unsigned state)
 	if (count_state(explorer, hash, explorer->phase) == 0)
 		return;
 	explorer->decaying = 0;
-	if (explorer->phase != MODE_CREATE && is_wanted(explorer, MODE_MEDIA_FAULT) && prng_happens(&prng, 25))
+	if (has_faults(explorer) && is_wanted(explorer, MODE_MEDIA_FAULT) && prng_happens(&prng, 25))
 		choose_decay(explorer, &prng);
 	if (nested_only)
 		cut_percent = 60;
@@ -415,7 +427,7 @@ void states_at_point(struct explorer *explorer)
 	if (has_cache && (is_wanted(explorer, MODE_KILL) || is_wanted(explorer, MODE_KILL_POWER)) &&
 	    prng_happens(&dice, others) && is_to_run(explorer, STATE_KILL))
 		check_kill(explorer);
-	for (unsigned i = 0; i < 2 && has_cache && is_wanted(explorer, MODE_MEDIA_FAULT); i++)
+	for (unsigned i = 0; i < 2 && has_faults(explorer) && is_wanted(explorer, MODE_MEDIA_FAULT); i++)
 		if (prng_happens(&dice, 2 * others) && is_to_run(explorer, STATE_FAULT + i))
 			check_fault(explorer, STATE_FAULT + i);
 	if (is_wanted(explorer, MODE_MEDIA_LOST) && !explorer->failed)
@@ -465,6 +477,18 @@ static void forget_lost(struct explorer *explorer)
 	volume->promises++;
 }
 
+/* The setting and the number of segments, as the crash left them. */
+void take_geometry(struct explorer *explorer)
+{
+	const struct pcache *cache = explorer->live->cache;
+
+	explorer->gc_percent = pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT);
+	explorer->gc_percent_next = explorer->gc_percent;
+	explorer->geometry.segments = cache->segments->count;
+	for (unsigned i = 0; i < PC_ARRAY_SIZE(explorer->worlds); i++)
+		explorer->worlds[i].geometry.segments = cache->segments->count;
+}
+
 void finish_take_over(struct explorer *explorer)
 {
 	struct world *old = explorer->live;
@@ -485,5 +509,6 @@ void finish_take_over(struct explorer *explorer)
 	explorer->batch_end = explorer->live->cache->batch_end;
 	explorer->backing_faulty = false;
 	explorer->flushed = 0;
+	take_geometry(explorer);
 	set_hooks(explorer, explorer->live, true);
 }

@@ -40,6 +40,7 @@ static void choose_segments(struct prng *prng, struct geometry *geometry)
 		geometry->segment_bytes = 65536u << prng_below(prng, 2);
 		geometry->segments = PCM_SEGMENTS_MIN;
 	}
+	geometry->segments_room = (uint32_t)pc_min64(SEGMENTS_MAX, geometry->segments + prng_below(prng, 4));
 }
 
 void choose_geometry(struct explorer *explorer)
@@ -58,6 +59,7 @@ void choose_geometry(struct explorer *explorer)
 	if ((small & EXPLORER_SMALL_CACHE) != 0) {
 		geometry->segment_bytes = 16384;
 		geometry->segments = PCM_SEGMENTS_MIN;
+		geometry->segments_room = PCM_SEGMENTS_MIN + 2;
 	}
 	if ((small & EXPLORER_SMALL_VOLUME) != 0)
 		geometry->volume_bytes = 8192;
@@ -252,7 +254,8 @@ static void do_tunable(struct explorer *explorer)
 
 	choose_tunables(&explorer->prng, tunables);
 	for (unsigned i = 0; i < PC_TUNABLES; i++)
-		atomic_store(&cache->tunables[i], tunables[i]);
+		if (!pc_identity_has((enum pcache_tunable)i))
+			atomic_store(&cache->tunables[i], tunables[i]);
 }
 
 /* ---- the workload ---- */
@@ -288,12 +291,14 @@ static void do_operation(struct explorer *explorer)
 		do_prefetch(explorer);
 	else if (dice < 85)
 		do_reopen(explorer);
-	else if (dice < 94)
+	else if (dice < 93)
 		do_round(explorer);
-	else if (dice < 96)
+	else if (dice < 95)
 		do_tunable(explorer);
-	else
+	else if (dice < 97)
 		do_backing_fault(explorer);
+	else
+		do_change(explorer);
 }
 
 static void run_operation(struct explorer *explorer, uint64_t number)

@@ -32,7 +32,7 @@ static bool is_meta(uint64_t off, void *arg)
 
 void world_init(struct world *world, const struct geometry *geometry)
 {
-	uint64_t bytes = PCM_HEADER_BYTES + (uint64_t)geometry->segments * geometry->segment_bytes;
+	uint64_t bytes = PCM_HEADER_BYTES + (uint64_t)geometry->segments_room * geometry->segment_bytes;
 
 	*world = (struct world){ .geometry = *geometry };
 	world->media = sim_media_new(bytes, geometry->granularity);
@@ -56,12 +56,21 @@ int world_open(struct world *world)
 		.queue_depth = 8,
 		.replay_threads = 1,
 		.readonly = world->readonly,
+		.drop_clean = world->drops,
+		.discard_dirty = world->discards,
+		.grow = world->grow_to != 0,
 	};
+	struct pc_media *media = sim_media_open(world->media, world->readonly);
+	uint32_t segments = media->blank ? world->geometry.segments : world->grow_to;
 
 	memcpy(config.tunables, world->geometry.tunables, sizeof(config.tunables));
+	if (!media->blank)
+		config.tunables[PCACHE_TUNABLE_GC_PERCENT] = PC_TUNABLE_UNSET;
+	if (segments != 0)
+		config.cache_size_bytes = PCM_HEADER_BYTES + (uint64_t)segments * world->geometry.segment_bytes;
 	if (world->keeps_no_reads)
 		config.tunables[PCACHE_TUNABLE_FILL] = PCACHE_FILL_NEVER;
-	return pc_cache_open(&config, sim_media_open(world->media, world->readonly), sim_backing_base(world->backing),
+	return pc_cache_open(&config, media, sim_backing_base(world->backing),
 			     true, &world->cache);
 }
 

@@ -14,7 +14,8 @@
 struct geometry {
 	enum pcache_granularity granularity;
 	uint32_t segment_bytes;
-	uint32_t segments;
+	uint32_t segments;      /* of the cache; */
+	uint32_t segments_room; /* of its file */
 	uint64_t volume_bytes;
 	uint32_t align_bytes; /* of the backing */
 	uint64_t tunables[PC_TUNABLES]; /* by enum pcache_tunable */
@@ -26,6 +27,9 @@ struct world {
 	struct sim_backing *backing;
 	struct pcache *cache; /* NULL: not open */
 	bool readonly;        /* at the next open */
+	bool drops;           /* at the next open: what it holds */
+	bool discards;        /* at the next open: that, and what is not on the backing */
+	uint32_t grow_to;     /* at the next open: segments; 0: it does not grow */
 	bool keeps_no_reads;  /* at the next open: misses are not kept, whatever the geometry says */
 };
 
