@@ -200,6 +200,22 @@ int pc_backing_open_absent(struct pc_backing **ret_backing)
 	return 0;
 }
 
+int pc_backing_write(struct pc_backing *backing, const void *buf, uint64_t off, size_t len)
+{
+	int64_t count;
+
+	if (backing->readonly)
+		return -EROFS;
+	if (off > backing->size_bytes || len > backing->size_bytes - off)
+		return -EINVAL;
+	if (len == 0)
+		return 0;
+	count = backing->ops->write(backing, buf, off, len);
+	if (count < 0)
+		return (int)count;
+	return (uint64_t)count == len ? 0 : -EIO;
+}
+
 void pc_backing_close(struct pc_backing *backing)
 {
 	if (backing != NULL)

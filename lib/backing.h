@@ -45,6 +45,8 @@ struct pc_backing_ops {
 	int (*reap)(struct pc_backing *backing, struct pc_io **ret_done, unsigned max);
 	/* Synchronous read in the calling thread, any alignment; bytes read (short at the end), or negative errno. */
 	int64_t (*read)(struct pc_backing *backing, void *buf, uint64_t off, size_t len);
+	/* Synchronous write in the calling thread, aligned as requests are; bytes written, or negative errno. */
+	int64_t (*write)(struct pc_backing *backing, const void *buf, uint64_t off, size_t len);
 	int (*sync)(struct pc_backing *backing);
 	/* The descriptor that serves a read without a wait in its submission, or -1. NULL: there is none. */
 	int (*direct_fd)(const struct pc_backing *backing, const struct pc_io *io);
@@ -97,6 +99,8 @@ static inline int pc_backing_note_result(struct pc_backing *backing, int ret)
 		atomic_fetch_add_explicit(&backing->failures, 1, memory_order_relaxed);
 	return ret;
 }
+/* Write exactly len bytes in the calling thread, aligned as requests are; after an error some of them may be written. */
+int pc_backing_write(struct pc_backing *backing, const void *buf, uint64_t off, size_t len);
 
 static inline int pc_backing_sync(struct pc_backing *backing)
 {

@@ -254,6 +254,29 @@ static int64_t aio_read(struct pc_backing *backing, void *buf, uint64_t off, siz
 	return (int64_t)done;
 }
 
+/* ---- single writes ---- */
+
+static int64_t aio_write(struct pc_backing *backing, const void *buf, uint64_t off, size_t len)
+{
+	struct aio_backing *aio = aio_of(backing);
+	size_t done = 0;
+
+	while (done < len) {
+		uint64_t from = off + done;
+		int64_t count = write_once(fd_at(aio, from), (const uint8_t *)buf + done,
+					   piece_len(aio, from, len - done), from);
+
+		if (count < 0)
+			return count;
+		/* A part of a block is done again, as the rest must be aligned. */
+		count = done + (uint64_t)count < len ? (int64_t)pc_align_down((uint64_t)count, aio->base.align_bytes) : count;
+		if (count == 0)
+			break;
+		done += (size_t)count;
+	}
+	return (int64_t)done;
+}
+
 /* ---- sync and close ---- */
 
 static int sync_description(int fd)
@@ -300,6 +323,7 @@ static const struct pc_backing_ops aio_ops = {
 	.submit = aio_submit,
 	.reap = aio_reap,
 	.read = aio_read,
+	.write = aio_write,
 	.sync = aio_sync,
 	.direct_fd = aio_direct_fd,
 	.close = aio_close,

@@ -189,6 +189,15 @@ static int64_t backing_read(struct pc_backing *backing, void *buf, uint64_t off,
 	return (int64_t)len;
 }
 
+static int64_t backing_write(struct pc_backing *backing, const void *buf, uint64_t off, size_t len)
+{
+	count_call();
+	if (off > backing->size_bytes || len > backing->size_bytes - off)
+		fuzz_fail("write outside the backing", (int64_t)off);
+	memcpy(((struct memory_backing *)backing)->volume + off, buf, len);
+	return (int64_t)len;
+}
+
 static int backing_sync(struct pc_backing *backing)
 {
 	(void)backing;
@@ -205,6 +214,7 @@ static const struct pc_backing_ops backing_ops = {
 	.submit = backing_submit,
 	.reap = backing_reap,
 	.read = backing_read,
+	.write = backing_write,
 	.sync = backing_sync,
 	.close = backing_close,
 };

@@ -366,10 +366,25 @@ static int64_t sim_read(struct pc_backing *backing, void *buf, uint64_t off, siz
 	return (int64_t)len;
 }
 
+static int64_t sim_write(struct pc_backing *backing, const void *buf, uint64_t off, size_t len)
+{
+	struct sim_backing *sim = sim_of(backing);
+	HOLD(sim);
+	struct pc_io io = { .op = PC_IO_WRITE, .off = off, .buf = (uint8_t *)(uintptr_t)buf, .len = len };
+	const struct sim_flight flight = { .io = &io, .write = ++sim->writes_submitted };
+
+	wait_while_stalled_locked(sim);
+	if (check_locked(sim, &io) < 0)
+		return -EINVAL;
+	pieces_cut_locked(sim, off, buf, len);
+	io.result = write_result_locked(sim, &io);
+	end_write_locked(sim, &flight, io.result);
+	return io.result;
+}
+
 static uint64_t sync_begin(struct sim_backing *sim)
 {
 	HOLD(sim);
-
 	sim->counts.syncs++;
 	return sim->clock;
 }
@@ -413,6 +428,7 @@ static const struct pc_backing_ops sim_ops = {
 	.submit = sim_submit,
 	.reap = sim_reap,
 	.read = sim_read,
+	.write = sim_write,
 	.sync = sim_sync,
 	.close = sim_close,
 };
