@@ -139,8 +139,12 @@ void pc_misses_supersede(struct pc_misses *misses, uint64_t off, uint64_t len)
 	 * A miss that this range matters to was put in the list before the write was published that is now leaving the
 	 * index: whoever got here has seen that write, and with it the count.
 	 */
-	if (pc_likely(atomic_load_explicit(&misses->count, memory_order_relaxed) == 0))
-		return;
+	if (pc_unlikely(atomic_load_explicit(&misses->count, memory_order_relaxed) != 0))
+		pc_misses_make_stale(misses, off, len);
+}
+
+void pc_misses_make_stale(struct pc_misses *misses, uint64_t off, uint64_t len)
+{
 	pthread_mutex_lock(&misses->lock);
 	for (struct pc_miss *miss = misses->first; miss != NULL; miss = miss->next)
 		if (miss->off < off + len && off < miss->off + miss->len)

@@ -64,4 +64,7 @@ void pc_misses_leave(struct pc_misses *misses, struct pc_miss *miss, bool owner)
 /* Bytes of this range are about to go from the index, and what is on the backing is newer than it was. */
 void pc_misses_supersede(struct pc_misses *misses, uint64_t off, uint64_t len);
 
+/* What is on the backing has changed, or is about to, without a write that a miss could have seen in the index. */
+void pc_misses_make_stale(struct pc_misses *misses, uint64_t off, uint64_t len);
+
 #endif
