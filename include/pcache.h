@@ -97,12 +97,40 @@ struct pcache;
 /** @brief Requests that complete later; opaque. */
 struct pcache_queue;
 
-/** @brief How writes and misses are treated. Only #PCACHE_MODE_WRITEBACK is offered by this version. */
+/**
+ * @brief How writes and misses are treated.
+ *
+ * The mode outlives a close. It is chosen at open, or changed by pcache_set() at any time. Data that is dirty at a change
+ * stays so, is what reads give, and goes to the backing as ever; no change ever shows older bytes. What each mode
+ * promises of a write that returned:
+ *
+ * | mode | where it is | after a power cut |
+ * |---|---|---|
+ * | write-back, write-only | in the cache | there, see pcache_write() |
+ * | write-through | in the cache, and on the backing, synced | there, on any media, even without the cache |
+ * | write-around | on the backing | there after pcache_flush(), or with #PCACHE_WRITE_FUA; before that old and new bytes may be mixed |
+ *
+ * @par Write-through
+ * Write-back does not wait for an amount or an age; one sync of the backing serves all writers who wait. Where the backing
+ * fails or hangs for longer than pcache_config::backing_wait_ms, the writer gets -EIO (-EBADMSG where damaged log is the
+ * reason). His data is in the cache then, is what reads give, and goes to the backing when it can. With
+ * #PCACHE_NOWAIT every write is -EAGAIN, and nothing is stored.
+ *
+ * @par Write-around
+ * The backing is written in the calling thread, and what the cache has of the range is dropped, durably; so the log gets
+ * a line of 64 bytes for 64 KiB where the cache has something of it. Where data of the blocks in question is dirty, the
+ * write goes to the cache as in write-back mode; so does one that the backing refuses, and pcache_write_atomic(), zeroes
+ * and discards always do. A read at the same time sees old or new bytes, later ones the new ones. Misses of the range are
+ * kept after the next sync of the backing. Such a write is neither atomic nor ordered with those in the cache. With
+ * #PCACHE_NOWAIT what would go to the backing is -EAGAIN. A backing that hangs holds up the writer, and other writers of
+ * the same blocks.
+ */
 enum pcache_mode {
-	PCACHE_MODE_WRITEBACK = 0,    /**< Acknowledged in the cache, written to the backing later. */
-	PCACHE_MODE_WRITETHROUGH = 1, /**< Reserved. */
-	PCACHE_MODE_WRITEAROUND = 2,  /**< Reserved. */
-	PCACHE_MODE_WRITEONLY = 3,    /**< Reserved. */
+	PCACHE_MODE_DEFAULT = 0,      /**< At open: as it was last; write-back for a new cache. */
+	PCACHE_MODE_WRITEBACK = 1,    /**< Acknowledged in the cache, written to the backing later. */
+	PCACHE_MODE_WRITETHROUGH = 2, /**< Acknowledged when it is on the backing, too, synced. */
+	PCACHE_MODE_WRITEAROUND = 3,  /**< Goes to the backing, past the cache. */
+	PCACHE_MODE_WRITEONLY = 4,    /**< As write-back, but read misses are never kept. */
 };
 
 /** @brief When a write is durable. */
@@ -144,6 +172,7 @@ enum pcache_tunable {
 	PCACHE_TUNABLE_BATCH_BYTES = 7,      /**< Log bytes per write-back batch, from 1 on. */
 	PCACHE_TUNABLE_READ_VERIFY = 8,      /**< enum pcache_verify. */
 	PCACHE_TUNABLE_WRITEBACK_PAUSED = 9, /**< 1: write-back waits for a drain, or for a writer without space. 0: goes on. */
+	PCACHE_TUNABLE_MODE = 10,            /**< enum pcache_mode, from #PCACHE_MODE_WRITEBACK on; kept on the media. */
 	PCACHE_TUNABLE_BACKING_WAIT_MS = 11, /**< pcache_config::backing_wait_ms; 0: errors of the backing are told at once. */
 };
 
@@ -219,7 +248,7 @@ struct pcache_config {
 	uint32_t flags;              /**< PCACHE_OPEN_* bits. */
 	uint64_t cache_size_bytes;   /**< (create, grow) Size of the cache file; at least 8 segments. 0: that of the file. */
 	uint32_t segment_size_bytes; /**< (create) Power of two, 64 KiB..64 MiB. Default 16 MiB. */
-	uint32_t mode;               /**< enum pcache_mode. */
+	uint32_t mode;               /**< enum pcache_mode. Default: as it was last. */
 	uint32_t durability;         /**< enum pcache_durability. */
 	uint32_t gc_percent;         /**< Reclaim starts when more than this share of segments is in use; 1..95. Default: as set last, 70 at first. */
 	uint8_t backing_id[16];      /**< Caller's name for the backing, checked at open. All zero: not checked. */
@@ -319,6 +348,7 @@ struct pcache_stats {
 	uint64_t media_fill_bytes;     /**< Stored for kept misses: data and keys. */
 	uint64_t media_move_bytes;     /**< Stored for what reclaim carried forward: data and keys. */
 	uint64_t media_record_bytes;   /**< Stored for records, each twice, and for kills, a line of 64 bytes each. */
+	uint64_t around_bytes;         /**< Written to the backing past the cache (#PCACHE_MODE_WRITEAROUND). */
 };
 
 /** @brief What pcache_histogram() tells the times of. */
@@ -448,7 +478,7 @@ ssize_t pcache_read(struct pcache *cache, void *buf, size_t len, uint64_t off, u
  *         -E2BIG (NOWAIT and longer than max_atomic_bytes), -EOPNOTSUPP (NOWAIT with FUA on page granularity),
  *         -EIO or what write-back got from the backing (full and failing, or the media failed), -EBADMSG (full,
  *         and damaged log stops write-back), -ENOMEM, -ENOTRECOVERABLE. After a failed FUA sync the write is
- *         readable, but not durable.
+ *         readable, but not durable; so it is where a write-through does not get to the backing (enum pcache_mode).
  * @par Thread-safety
  * Any thread. Of overlapping concurrent writes one wins for each byte, the same one in memory and after a crash.
  * @snippet hello.c write
@@ -645,8 +675,9 @@ uint64_t pcache_histogram_bound(unsigned bucket);
 /**
  * @brief Change a setting of an open cache; it counts at once, until close.
  *
- * #PCACHE_TUNABLE_GC_PERCENT outlives the close: it is durable on the media when the call returns, and a later open whose
- * config leaves it 0 takes it from there.
+ * #PCACHE_TUNABLE_GC_PERCENT and #PCACHE_TUNABLE_MODE outlive the close: they are durable on the media when the call returns,
+ * and a later open whose config leaves them 0 takes them from there. Writes that are under way may still follow the old
+ * mode.
  * @param cache    an open cache
  * @param tunable  which one
  * @param value    its new value

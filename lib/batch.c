@@ -379,6 +379,7 @@ static int allocate_buffers(struct batch *batch)
 
 static int write_and_sync(struct batch *batch, struct pc_pos from)
 {
+	uint64_t failures = pc_bypass_failures(&batch->cache->bypass);
 	int ret = gather(batch, from);
 
 	if (ret < 0 || batch->range_count == 0)
@@ -390,8 +391,7 @@ static int write_and_sync(struct batch *batch, struct pc_pos from)
 		ret = write_pieces(batch);
 	if (ret < 0)
 		return ret;
-	pc_stats_add(batch->cache->stats, PC_COUNT_BACKING_SYNCS, 1);
-	ret = pc_backing_sync(batch->cache->backing); /* order: every write above has completed (N3) */
+	ret = pc_around_sync_backing(batch->cache, failures); /* order: every write above has completed (N3) */
 	if (ret < 0)
 		return pc_fail(&batch->cache->config.log, ret, "write-back: the sync of the backing failed: %s",
 			       pcache_strerror(ret));

@@ -46,6 +46,8 @@ static void init_locks(struct pcache *cache)
 	pthread_cond_init(&cache->space, &monotonic);
 	pthread_cond_init(&cache->progress, &monotonic);
 	pc_misses_init(&cache->misses);
+	pc_holds_init(&cache->holds);
+	pc_bypass_init(&cache->bypass);
 	pthread_condattr_destroy(&monotonic);
 }
 
@@ -79,6 +81,8 @@ void pc_cache_abandon(struct pcache *cache)
 	pc_stream_destroy(&cache->write);
 	pc_clean_destroy(cache);
 	pc_misses_destroy(&cache->misses);
+	pc_holds_destroy(&cache->holds);
+	pc_bypass_destroy(&cache->bypass);
 	pc_index_delete(cache->index);
 	pc_segments_delete(cache->segments);
 	pc_media_close(cache->media);
@@ -352,7 +356,7 @@ int pc_cache_forget(const struct pc_config *config, struct pc_media *media)
 /* (C2) */
 static int finish(struct pcache *cache)
 {
-	int ret = pc_io_flush(cache);
+	int ret = pc_io_flush_media(cache);
 
 	if (ret == 0)
 		ret = pc_rotate_close(cache);
@@ -369,6 +373,7 @@ static int finish(struct pcache *cache)
 int pc_cache_close(struct pcache *cache, bool drain)
 {
 	int drained = drain && !cache->config.readonly ? pc_writeback_drain(cache, NULL, NULL) : 0;
+	int synced = pc_around_flush(cache);
 	bool stopped = stop_threads_in_time(cache);
 	int ret = 0;
 
@@ -383,5 +388,7 @@ int pc_cache_close(struct pcache *cache, bool drain)
 			return ret;
 	}
 	pc_cache_abandon(cache);
-	return drained < 0 ? drained : ret;
+	if (drained < 0)
+		return drained;
+	return ret < 0 ? ret : synced;
 }

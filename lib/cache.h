@@ -15,10 +15,12 @@
 #define PC_CACHE_H
 
 #include "backing.h"
+#include "bypass.h"
 #include "config.h"
 #include "ghost.h"
 #include "health.h"
 #include "histogram.h"
+#include "holds.h"
 #include "index.h"
 #include "misses.h"
 #include "segment.h"
@@ -88,13 +90,18 @@ struct pcache {
 	bool stepped; /* no threads: whoever waits does the background work itself */
 
 	_Atomic uint64_t tunables[PC_TUNABLES];
+	_Atomic bool is_reclaiming;     /* the media may have what the index does not have any more (Q6) */
+	struct pc_bypass bypass;
 	_Atomic int kill_error;         /* of a kill that could not be stored: the media failed, which cannot be said there */
 	_Atomic bool clean_emptied;     /* a clean segment may have no live bytes any more */
 	_Atomic bool clean_starved;     /* a clean stream was refused a segment */
-	_Atomic int media_error;        /* sticky: the media failed (C3) */
+	/* On one cache line: every writer looks at these, and few change them. */
+	_Alignas(PC_CACHE_LINE) _Atomic int media_error; /* sticky: the media failed (C3) */
 	_Atomic bool failure_is_reported;
 	_Atomic bool abandoned;         /* close gave up on write-back: it ends as soon as the backing answers */
 	_Atomic bool writeback_asleep;  /* nothing is dirty: the next writer wakes write-back */
+	_Atomic uint8_t mode;           /* enum pcache_mode in force; as the tunable */
+	struct pc_holds holds;
 
 	pthread_mutex_t identity_lock; /* rank PC_RANK_INFO; guards what follows, held across the media update */
 
@@ -202,6 +209,8 @@ struct pc_write_plan {
 	uint8_t *lines; /* pc_kset_lines(count) of them */
 	uint32_t count;
 	uint32_t units;
+	bool is_whole;              /* all or nothing in every mode: it goes to the cache */
+	const struct pc_hold *hold; /* the writer's own, or NULL */
 };
 
 /* What the index is told of a key. */
@@ -232,8 +241,14 @@ uint32_t pc_plan_empty_max(const struct pcache *cache);
 
 void pc_plan_add(struct pc_write_plan *plan, const uint8_t *source, size_t len, uint64_t off);
 
-/* All of it or nothing. */
+/*
+ * What a write is made of, as the mode has it: here it is decided whether it goes to the cache or around it. To the
+ * cache all of it goes or nothing.
+ */
 int pc_io_write_plan(struct pcache *cache, struct pc_write_plan *plan, bool nowait);
+
+/* To the cache, whatever the mode. -EAGAIN: with nowait there is no room, or somebody holds the range. */
+int pc_io_log_plan(struct pcache *cache, struct pc_write_plan *plan, bool nowait);
 
 /* Around the plans of one call: may it go on at all; and what the caller gets for it. */
 int pc_io_begin_write(const struct pcache *cache, size_t len, unsigned flags);
@@ -248,6 +263,7 @@ int pc_vector_write_atomic(struct pcache *cache, const struct pcache_extent *ext
 ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags);
 ssize_t pc_io_read(struct pcache *cache, void *buf, size_t len, uint64_t off, unsigned flags);
 int pc_io_flush(struct pcache *cache);
+int pc_io_flush_media(struct pcache *cache); /* of what is in the cache alone */
 
 /*
  * What the cache has from off on, up to the first hole or to where one look-up ends: its bytes, or negative errno.
@@ -257,6 +273,29 @@ ssize_t pc_io_read_cached(struct pcache *cache, void *buf, size_t len, uint64_t 
 
 /* A read call went well; start_ns: of its first miss, else what pc_stats_sample() said. */
 void pc_io_end_read(struct pcache *cache, size_t len, bool missed, uint64_t start_ns);
+
+/*
+ * hold.c: the range is the caller's until he ends the hold: nobody else writes there, no miss of it is kept, and what was
+ * being written when it began is in the index. Reads go on. In between the caller must not wait for space. For plans:
+ * does somebody else hold a key's range; wait until nobody does.
+ */
+void pc_hold_begin(struct pcache *cache, struct pc_hold *hold, uint64_t off, uint64_t end);
+void pc_hold_end(struct pcache *cache, struct pc_hold *hold);
+bool pc_hold_stops(struct pcache *cache, const struct pc_write_plan *plan);
+void pc_hold_await(struct pcache *cache, const struct pc_write_plan *plan);
+
+/*
+ * around.c: one contiguous plan with data goes to the backing. And the syncs of the backing: of what was written around
+ * the cache; and of anything else, with the failures as they were before it was written.
+ */
+int pc_around_write(struct pcache *cache, struct pc_write_plan *plan);
+int pc_around_flush(struct pcache *cache);
+int pc_around_sync_backing(struct pcache *cache, uint64_t failures_before);
+
+static inline enum pcache_mode pc_cache_mode(const struct pcache *cache)
+{
+	return (enum pcache_mode)atomic_load_explicit(&cache->mode, memory_order_relaxed);
+}
 
 static inline struct pc_clean *pc_clean_of(struct pcache *cache, enum pc_stream_kind kind)
 {
@@ -407,7 +446,7 @@ int pc_identity_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t 
 
 static inline bool pc_identity_has(enum pcache_tunable tunable)
 {
-	return tunable == PCACHE_TUNABLE_GC_PERCENT;
+	return tunable == PCACHE_TUNABLE_GC_PERCENT || tunable == PCACHE_TUNABLE_MODE;
 }
 
 /*
@@ -419,6 +458,7 @@ int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos *end)
 /* writeback.c */
 int pc_writeback_step(struct pcache *cache); /* 1: a batch went out; 0: nothing could be done; or negative errno */
 int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *arg);
+int pc_writeback_through(struct pcache *cache); /* all that was written so far is on the backing; -EIO, -EBADMSG */
 void *pc_writeback_thread(void *cache);
 
 /* reclaim.c */

@@ -50,8 +50,6 @@ static int check_modes(const struct pcache_config *in)
 
 	if (in->mode > PCACHE_MODE_WRITEONLY)
 		return pc_fail(&log, -EINVAL, "config: mode %u does not exist", in->mode);
-	if (in->mode != PCACHE_MODE_WRITEBACK)
-		return pc_fail(&log, -EOPNOTSUPP, "config: mode %u is not offered by this version", in->mode);
 	if (in->durability > PCACHE_DURABILITY_ON_FLUSH)
 		return pc_fail(&log, -EINVAL, "config: durability %u does not exist", in->durability);
 	if (in->read_verify > PCACHE_VERIFY_ALWAYS + 1)
@@ -93,6 +91,7 @@ static const struct {
 	[PCACHE_TUNABLE_BATCH_BYTES] = { "batch_bytes", 1, UINT64_MAX },
 	[PCACHE_TUNABLE_READ_VERIFY] = { "read_verify", 0, PCACHE_VERIFY_ALWAYS },
 	[PCACHE_TUNABLE_WRITEBACK_PAUSED] = { "writeback_paused", 0, 1 },
+	[PCACHE_TUNABLE_MODE] = { "mode", PCACHE_MODE_WRITEBACK, PCACHE_MODE_WRITEONLY },
 	[PCACHE_TUNABLE_BACKING_WAIT_MS] = { "backing_wait_ms", 0, UINT32_MAX },
 };
 
@@ -130,13 +129,14 @@ static void fill_tunables(const struct pcache_config *in, uint64_t out[PC_TUNABL
 	out[PCACHE_TUNABLE_BATCH_BYTES] = or_default(in->batch_bytes, BATCH_BYTES_DEFAULT);
 	out[PCACHE_TUNABLE_READ_VERIFY] = or_default(in->read_verify, PCACHE_VERIFY_FIRST + 1) - 1;
 	out[PCACHE_TUNABLE_WRITEBACK_PAUSED] = 0;
+	out[PCACHE_TUNABLE_MODE] = in->mode == PCACHE_MODE_DEFAULT ? PC_TUNABLE_UNSET : in->mode;
 	out[PCACHE_TUNABLE_BACKING_WAIT_MS] = or_default(in->backing_wait_ms, BACKING_WAIT_DEFAULT);
 }
 
 /* As the media has it. */
 static bool is_kept(unsigned tunable, uint64_t value)
 {
-	return tunable == PCACHE_TUNABLE_GC_PERCENT && value == PC_TUNABLE_UNSET;
+	return value == PC_TUNABLE_UNSET && (tunable == PCACHE_TUNABLE_GC_PERCENT || tunable == PCACHE_TUNABLE_MODE);
 }
 
 static int check_tunables(const struct pcache_config *in)

@@ -33,7 +33,7 @@ static struct pcm_info encode(const struct pc_identity *identity)
 	struct pcm_info info = {
 		.flags = pc_le32((identity->is_clean ? PCM_INFO_CLEAN : 0) |
 				 (identity->is_dropping ? PCM_INFO_DROPPING : 0)),
-		.mode = pc_le32(identity->mode),
+		.mode = pc_le32(identity->mode - PCACHE_MODE_WRITEBACK),
 		.gc_percent = pc_le32(identity->gc_percent),
 		.backing_bytes = pc_le64(identity->backing_bytes),
 		.epoch = pc_le64(identity->epoch),
@@ -54,8 +54,9 @@ static int decode(const struct pcache *cache, const struct pcm_info *info, struc
 	uint64_t first_seq = pc_get64(info->first_seq);
 	bool is_dropping = (flags & PCM_INFO_DROPPING) != 0;
 
-	if (mode != PCACHE_MODE_WRITEBACK || pc_get32(info->options) != 0)
-		return pc_fail(log, -EPROTONOSUPPORT, "mode %u is not offered by this version", mode);
+	if (mode > PCACHE_MODE_WRITEONLY - PCACHE_MODE_WRITEBACK || pc_get32(info->options) != 0)
+		return pc_fail(log, -EPROTONOSUPPORT, "mode %u, options 0x%x are not offered by this version", mode,
+			       pc_get32(info->options));
 	if ((flags & ~(PCM_INFO_CLEAN | PCM_INFO_DROPPING)) != 0 || gc_percent > GC_PERCENT_MAX ||
 	    pc_get64(info->epoch) == UINT64_MAX || is_dropping != (first_seq != 0) || first_seq == UINT64_MAX)
 		return pc_fail(log, -EUCLEAN, "the cache info makes no sense: flags 0x%x, gc_percent %u, epoch %llu",
@@ -63,7 +64,7 @@ static int decode(const struct pcache *cache, const struct pcm_info *info, struc
 	identity->is_clean = (flags & PCM_INFO_CLEAN) != 0;
 	identity->is_dropping = is_dropping;
 	identity->first_seq = first_seq;
-	identity->mode = mode;
+	identity->mode = mode + PCACHE_MODE_WRITEBACK; /* a cache that never heard of modes has 0 there */
 	identity->gc_percent = gc_percent;
 	identity->backing_bytes = pc_get64(info->backing_bytes);
 	identity->epoch = pc_get64(info->epoch);
@@ -73,18 +74,35 @@ static int decode(const struct pcache *cache, const struct pcm_info *info, struc
 
 /* ---- create and load ---- */
 
+static void apply(struct pcache *cache, enum pcache_tunable tunable, uint64_t value)
+{
+	atomic_store_explicit(&cache->tunables[tunable], value, memory_order_relaxed);
+	if (tunable == PCACHE_TUNABLE_MODE)
+		atomic_store_explicit(&cache->mode, (uint8_t)value, memory_order_relaxed);
+}
+
+/* What the user did not set is as the media has it. */
+static void fill_unset(struct pcache *cache, enum pcache_tunable tunable, uint64_t known)
+{
+	uint64_t value = pc_tunable(cache, tunable);
+
+	if (value == PC_TUNABLE_UNSET || (tunable == PCACHE_TUNABLE_MODE && value == PCACHE_MODE_DEFAULT))
+		value = known;
+	apply(cache, tunable, value);
+}
+
 void pc_identity_new(struct pcache *cache, const uint8_t uuid[16])
 {
 	struct pc_identity *identity = &cache->identity;
 
 	cache->info_meta = record_of(uuid);
-	if (pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT) == PC_TUNABLE_UNSET)
-		cache->tunables[PCACHE_TUNABLE_GC_PERCENT] = GC_PERCENT_DEFAULT;
+	fill_unset(cache, PCACHE_TUNABLE_GC_PERCENT, GC_PERCENT_DEFAULT);
+	fill_unset(cache, PCACHE_TUNABLE_MODE, PCACHE_MODE_WRITEBACK);
 	memcpy(identity->uuid, uuid, sizeof(identity->uuid));
 	memcpy(identity->backing_id, cache->config.backing_id, sizeof(identity->backing_id));
 	identity->backing_bytes = cache->backing->size_bytes;
 	identity->epoch = 1;
-	identity->mode = PCACHE_MODE_WRITEBACK;
+	identity->mode = pc_cache_mode(cache);
 	identity->gc_percent = (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT);
 }
 
@@ -109,8 +127,8 @@ int pc_identity_load(struct pcache *cache, const uint8_t uuid[16])
 	ret = decode(cache, &info, &cache->identity);
 	if (ret < 0)
 		return ret;
-	if (pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT) == PC_TUNABLE_UNSET)
-		cache->tunables[PCACHE_TUNABLE_GC_PERCENT] = cache->identity.gc_percent;
+	fill_unset(cache, PCACHE_TUNABLE_GC_PERCENT, cache->identity.gc_percent);
+	fill_unset(cache, PCACHE_TUNABLE_MODE, cache->identity.mode);
 	return 0;
 }
 
@@ -156,6 +174,7 @@ int pc_identity_mark_open(struct pcache *cache)
 	next.epoch++;
 	next.is_clean = false;
 	next.gc_percent = (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT);
+	next.mode = pc_cache_mode(cache);
 	next.backing_bytes = cache->backing->size_bytes;
 	if (cache->config.any_backing && memcmp(cache->config.backing_id, no_id, sizeof(no_id)) != 0)
 		memcpy(next.backing_id, cache->config.backing_id, sizeof(no_id));
@@ -217,9 +236,11 @@ int pc_identity_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t 
 	next = cache->identity;
 	if (tunable == PCACHE_TUNABLE_GC_PERCENT)
 		next.gc_percent = (uint32_t)value;
+	else
+		next.mode = (uint32_t)value;
 	ret = store_locked(cache, &next);
 	if (ret == 0) /* order: durable, then in force (Y1); under the lock, so that of two the same one is both */
-		atomic_store_explicit(&cache->tunables[tunable], value, memory_order_relaxed);
+		apply(cache, tunable, value);
 	pthread_mutex_unlock(&cache->identity_lock);
 	if (ret < 0) {
 		ret = pc_cache_fail_media(cache, ret);

@@ -22,6 +22,8 @@
  * (W3) Nobody waits for space with memory prepared or room reserved.
  * (W4) What the write supersedes of clean data is killed on the media, durably, before its lines count as done: before
  *      it is acknowledged, and before write-back and reclaim can take the write itself away.
+ * (W5) Nothing is stored of a write whose range somebody holds: that is looked at behind the reservation (HO1), and
+ *      before, so that it is rare. The room is voided, and the write begins anew when the hold has ended.
  * (R1) A read copies without a lock and believes the bytes only if the segment's generation has not moved since the
  *      look-up.
  * (R2) What has no data is answered from the look-up alone: it was so at that moment, whatever became of the segment.
@@ -201,16 +203,68 @@ static int prepare_and_reserve(struct pcache *cache, const struct pc_write_plan 
 	}
 }
 
-int pc_io_write_plan(struct pcache *cache, struct pc_write_plan *plan, bool nowait)
+/* The lines are done, well or not: `ret`. */
+static int count_done(struct pcache *cache, const struct pc_reservation *reservation, uint64_t seq, int ret)
+{
+	uint32_t sealed_lines;
+
+	if (pc_stream_commit(&cache->write, reservation, &sealed_lines)) {
+		int sealed = pc_rotate_seal(cache, reservation->segment, PC_STREAM_WRITE, seq, sealed_lines);
+
+		ret = ret < 0 ? ret : sealed;
+	}
+	if (pc_unlikely(atomic_load_explicit(&cache->writeback_asleep, memory_order_seq_cst)))
+		pc_cache_wake_writeback(cache);
+	if (pc_unlikely(pc_holds_any(&cache->holds))) /* order: behind the count (HD3) */
+		pc_holds_wake(&cache->holds);
+	return ret;
+}
+
+/* (W5) The room is given back: somebody holds the range. */
+static int give_back(struct pcache *cache, const struct pc_reservation *reservation, const struct pc_write_plan *plan)
+{
+	const struct pc_segment *segment = pc_segment_at(cache->segments, reservation->segment);
+	uint64_t seq = segment->seq;
+
+	unprepare(cache, plan, plan->count);
+	return count_done(cache, reservation, seq, take_back(cache, segment, reservation, 0));
+}
+
+static bool is_held(struct pcache *cache, const struct pc_write_plan *plan)
+{
+	return pc_unlikely(pc_holds_any(&cache->holds)) && pc_hold_stops(cache, plan);
+}
+
+/* As prepare_and_reserve(), in a range that nobody holds (W5). */
+static int take_room(struct pcache *cache, const struct pc_write_plan *plan, bool nowait,
+		     struct pc_reservation *ret_reservation)
+{
+	int ret = 0;
+
+	for (;;) {
+		while (is_held(cache, plan)) {
+			if (nowait)
+				return -EAGAIN;
+			pc_hold_await(cache, plan);
+		}
+		ret = prepare_and_reserve(cache, plan, nowait, ret_reservation);
+		if (ret < 0 || pc_likely(!is_held(cache, plan))) /* order: behind the reservation (HD2) */
+			return ret;
+		ret = give_back(cache, ret_reservation, plan);
+		if (ret < 0)
+			return ret;
+	}
+}
+
+int pc_io_log_plan(struct pcache *cache, struct pc_write_plan *plan, bool nowait)
 {
 	struct pc_reservation reservation;
 	const struct pc_segment *segment;
 	uint64_t seq;
-	uint32_t sealed_lines;
 	int ret;
 
 	pc_index_prefetch_bucket(cache->index, plan->keys[0].off);
-	ret = prepare_and_reserve(cache, plan, nowait, &reservation);
+	ret = take_room(cache, plan, nowait, &reservation);
 	if (ret < 0)
 		return ret;
 	segment = pc_segment_at(cache->segments, reservation.segment);
@@ -227,14 +281,14 @@ int pc_io_write_plan(struct pcache *cache, struct pc_write_plan *plan, bool nowa
 		else if (ret > 0)
 			ret = pc_clean_fence_kills(cache); /* order: before the lines are counted (W4) */
 	}
-	if (pc_stream_commit(&cache->write, &reservation, &sealed_lines)) {
-		int sealed = pc_rotate_seal(cache, reservation.segment, PC_STREAM_WRITE, seq, sealed_lines);
+	return count_done(cache, &reservation, seq, ret);
+}
 
-		ret = ret < 0 ? ret : sealed;
-	}
-	if (pc_unlikely(atomic_load_explicit(&cache->writeback_asleep, memory_order_seq_cst)))
-		pc_cache_wake_writeback(cache);
-	return ret;
+int pc_io_write_plan(struct pcache *cache, struct pc_write_plan *plan, bool nowait)
+{
+	if (pc_likely(pc_cache_mode(cache) != PCACHE_MODE_WRITEAROUND) || plan->is_whole || plan->keys[0].flags != 0)
+		return pc_io_log_plan(cache, plan, nowait);
+	return nowait ? -EAGAIN : pc_around_write(cache, plan);
 }
 
 /* One key set from one buffer. */
@@ -262,9 +316,24 @@ int pc_io_begin_write(const struct pcache *cache, size_t len, unsigned flags)
 		return -EIO;
 	if ((flags & PCACHE_NOWAIT) == 0)
 		return 0;
+	if (pc_cache_mode(cache) == PCACHE_MODE_WRITETHROUGH)
+		return -EAGAIN; /* it would wait for the backing, and nothing may be stored by then */
 	if (must_sync(cache, flags))
 		return -EOPNOTSUPP;
 	return len > cache->max_atomic_bytes ? -E2BIG : 0;
+}
+
+/* As durable as the mode and the flags have it. */
+static int finish_write(struct pcache *cache, unsigned flags)
+{
+	enum pcache_mode mode = pc_cache_mode(cache);
+
+	if (pc_unlikely(mode == PCACHE_MODE_WRITETHROUGH))
+		return pc_writeback_through(cache);
+	if (must_sync(cache, flags) || (flags & PCACHE_WRITE_FUA) != 0 ||
+	    (pc_unlikely(mode == PCACHE_MODE_WRITEAROUND) && cache->config.durable_on_return))
+		return pc_io_flush(cache);
+	return 0;
 }
 
 ssize_t pc_io_end_write(struct pcache *cache, size_t done, int error, unsigned flags)
@@ -275,13 +344,8 @@ ssize_t pc_io_end_write(struct pcache *cache, size_t done, int error, unsigned f
 		pc_cache_report_failure(cache);
 	if (done == 0)
 		return error;
-	if (must_sync(cache, flags)) {
-		int synced = pc_io_flush(cache);
-
-		if (synced < 0)
-			return synced;
-	}
-	return (ssize_t)done;
+	error = finish_write(cache, flags);
+	return error < 0 ? error : (ssize_t)done;
 }
 
 ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags)
@@ -301,7 +365,7 @@ ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t 
 	return pc_io_end_write(cache, done, ret, flags);
 }
 
-int pc_io_flush(struct pcache *cache)
+int pc_io_flush_media(struct pcache *cache)
 {
 	uint64_t room;
 	bool quiet;
@@ -321,6 +385,13 @@ int pc_io_flush(struct pcache *cache)
 	if (quiet)
 		pc_stream_set_durable(&cache->write, room);
 	return 0;
+}
+
+int pc_io_flush(struct pcache *cache)
+{
+	int ret = pc_io_flush_media(cache);
+
+	return ret < 0 ? ret : pc_around_flush(cache);
 }
 
 /* ---- reading ---- */

@@ -7,6 +7,8 @@
  *
  * (I1) A miss is in the list before it is looked whether its range is a hole (F1): hole_of_own().
  * (I2) A block is kept only while it is a hole and the miss is not stale, both seen under a claim of the index.
+ *      Nor while its range is held, or was written around the cache and not synced since: the look comes under the claim,
+ *      so that whoever holds the range finds the block, or is found himself (AR3, AR4).
  * (I3) The caller gets his bytes whatever becomes of keeping them. They are kept from memory of our own: the caller's
  *      buffer may change.
  */
@@ -28,7 +30,7 @@ struct plan {
 bool pc_miss_is_kept(const struct pcache *cache)
 {
 	return pc_tunable(cache, PCACHE_TUNABLE_FILL) != PCACHE_FILL_NEVER && !cache->config.readonly &&
-	       !pc_cache_is_failed(cache);
+	       pc_cache_mode(cache) != PCACHE_MODE_WRITEONLY && !pc_cache_is_failed(cache);
 }
 
 static struct plan make_plan(struct pcache *cache, uint64_t off, size_t len)
@@ -95,6 +97,14 @@ static enum pc_stream_kind stream_for(struct pcache *cache, uint64_t off, bool i
 	return PC_STREAM_FILL;
 }
 
+/* Under a claim (I2). */
+static bool is_refused(struct pcache *cache, const struct pc_miss *miss, uint64_t off)
+{
+	return atomic_load_explicit(&miss->stale, memory_order_relaxed) ||
+	       (pc_holds_any(&cache->holds) && pc_holds_has(&cache->holds, off, PCM_BLOCK, NULL)) ||
+	       pc_bypass_has(&cache->bypass, off, PCM_BLOCK);
+}
+
 /* (I2) */
 static int keep_block(struct pcache *cache, const struct pc_miss *miss, const struct pc_clean_room *room, uint32_t i,
 		      uint64_t off, uint32_t crc)
@@ -105,7 +115,7 @@ static int keep_block(struct pcache *cache, const struct pc_miss *miss, const st
 
 	if (ret < 0)
 		return ret;
-	if (atomic_load_explicit(&miss->stale, memory_order_relaxed))
+	if (is_refused(cache, miss, off))
 		ret = -ESTALE;
 	else
 		ret = pc_clean_store_key(cache, room, i, off, crc, &mapping);

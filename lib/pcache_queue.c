@@ -326,10 +326,11 @@ static void submit_one(struct pcache_queue *queue, struct slot *slot)
 		submit_read(queue, slot);
 		return;
 	}
-	/* A flush has no NOWAIT: it waits only where the media has to be synced. */
+	/* A flush has no NOWAIT: it waits only where the media has to be synced, or the backing. */
 	if (request->op != PCACHE_OP_FLUSH)
 		result = call(queue->cache, request, PCACHE_NOWAIT);
-	else if (queue->cache->media->granularity != PCACHE_GRANULARITY_PAGE)
+	else if (queue->cache->media->granularity != PCACHE_GRANULARITY_PAGE &&
+		 !pc_bypass_is_pending(&queue->cache->bypass))
 		result = call(queue->cache, request, 0);
 	if (is_refused_for_waiting(request, result))
 		hand_over(queue, slot);

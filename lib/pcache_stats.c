@@ -40,12 +40,13 @@ static void fill_counters(const struct pc_stats *counters, struct pcache_stats *
 	out->read_hit_bytes = out->read_bytes - pc_min64(out->read_bytes, out->read_miss_bytes);
 	out->backing_read_bytes = pc_stats_sum(counters, PC_COUNT_BACKING_READ_BYTES);
 	out->backing_read_errors = pc_stats_sum(counters, PC_COUNT_BACKING_READ_ERRORS);
+	out->around_bytes = pc_stats_sum(counters, PC_COUNT_AROUND_BYTES);
 }
 
 static void fill_constants(const struct pcache *cache, struct pcache_stats *out)
 {
 	out->granularity = cache->media->granularity;
-	out->mode = PCACHE_MODE_WRITEBACK;
+	out->mode = (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_MODE);
 	out->max_atomic_bytes = cache->max_atomic_bytes;
 	out->backing_bytes = cache->backing->size_bytes;
 	out->segment_bytes = cache->segments->segment_bytes;

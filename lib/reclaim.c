@@ -17,6 +17,8 @@
  * (Q4) Misses under way over a write that leaves the index are made stale before it does (F1).
  * (Q5) Reclaim gains: over time at least an eighth of what it goes through becomes free. When more is carried forward
  *      than that leaves, the next victim's data goes without a second look.
+ * (Q6) It says that it is at work before it drops anything, until the segment's new generation is durable: meanwhile the
+ *      media may have keys that the index does not have (AR2).
  *
  * Only this flow, on one thread, moves oldest_seq and takes from the age lists. Lock: pcache.state_lock, never held
  * during the work.
@@ -256,6 +258,7 @@ static int reclaim(struct pcache *cache, const struct victim *victim)
 {
 	int ret;
 
+	atomic_store_explicit(&cache->is_reclaiming, true, memory_order_relaxed); /* order: before anything is dropped (Q6) */
 	empty_segment(cache, victim);
 	ret = pc_segment_free(cache->segments, victim->segment);
 	if (ret < 0) {
@@ -263,6 +266,7 @@ static int reclaim(struct pcache *cache, const struct victim *victim)
 		pc_cache_report_failure(cache);
 		return ret;
 	}
+	atomic_store_explicit(&cache->is_reclaiming, false, memory_order_release);
 	/* order: the new generation is durable before anybody can take the segment (Q3) */
 	pc_stats_add(cache->stats, PC_COUNT_SEGMENTS_RECLAIMED, 1); /* before: who waited for the segment finds it counted */
 	pthread_mutex_lock(&cache->state_lock);

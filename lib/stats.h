@@ -40,6 +40,7 @@ enum pc_counter {
 	PC_COUNT_LOG_KEY_BYTES,
 	PC_COUNT_LOG_FILL_BYTES,  /* data and keys of closed segments of FILL; of HOT */
 	PC_COUNT_LOG_HOT_BYTES,
+	PC_COUNT_AROUND_BYTES,
 	PC_COUNTERS,
 };
 

@@ -92,7 +92,8 @@ bool pc_stream_reserve(struct pc_stream *stream, uint32_t lines, uint32_t units,
 		/* A stale look is harmless: the swap below fails then. */
 		progress = progress_at(stream, room);
 		done = atomic_load_explicit(&progress->done, memory_order_acquire);
-	} while (!atomic_compare_exchange_weak_explicit(&stream->room, &room, room + taken, memory_order_acq_rel,
+		/* order: in one total order with a look for holds (HD2) */
+	} while (!atomic_compare_exchange_weak_explicit(&stream->room, &room, room + taken, memory_order_seq_cst,
 							 memory_order_acquire));
 	*ret = (struct pc_reservation){
 		.segment = pc_stream_segment(stream, pc_room_seq(room)), /* (S2) */

@@ -157,6 +157,7 @@ int pc_vector_write_atomic(struct pcache *cache, const struct pcache_extent *ext
 	ret = pc_plan_new(keys, &plan);
 	if (ret < 0)
 		return ret;
+	plan.is_whole = true;
 	for (size_t i = 0; i < count; i++)
 		pc_plan_add(&plan, extents[i].buf, extents[i].len, extents[i].off);
 	ret = pc_io_write_plan(cache, &plan, (flags & PCACHE_NOWAIT) != 0);

@@ -12,6 +12,8 @@
  * (D5) Only what is durable in the cache goes out: sealed segments, and the open one up to a quiet line; on page
  *      granularity after a sync of the media.
  * (D6) dirty_tail enters a segment only when the one before it is sealed and linked to it.
+ * (D7) A write-through is a drain of what was written so far: acknowledged when dirty_tail has passed it (D1). One batch
+ *      serves all who wait; neither age nor amount nor a pause holds it up, and patience bounds it (U3, U4).
  *
  * Only this flow, on one thread, changes the tails. Lock: pcache.state_lock.
  */
@@ -364,6 +366,20 @@ int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *
 		cache->drain_goal = (struct pc_pos){ 0 };
 	pthread_mutex_unlock(&cache->state_lock);
 	pc_patience_tell(cache);
+	if (ret == 0)
+		ret = pc_around_flush(cache);
 	/* All is on the backing, but the media still says otherwise: its next owner would write old data over it. */
 	return ret == 0 && pc_cache_is_failed(cache) ? -EIO : ret;
+}
+
+/* ---- write-through ---- */
+
+int pc_writeback_through(struct pcache *cache)
+{
+	int ret = pc_writeback_drain(cache, NULL, NULL);
+
+	if (ret == 0 || pc_cache_is_failed(cache))
+		return ret;
+	ret = ret == -EBADMSG ? ret : -EIO;
+	return pc_fail(&cache->config.log, ret, "write-through: the backing does not take the data; it stays in the cache");
 }

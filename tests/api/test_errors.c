@@ -333,8 +333,7 @@ static void large_segment(struct pcache_config *c)
 }
 static void gc_too_high(struct pcache_config *c) { c->gc_percent = 96; }
 static void gc_huge(struct pcache_config *c) { c->gc_percent = UINT32_MAX; }
-static void mode_reserved(struct pcache_config *c) { c->mode = PCACHE_MODE_WRITETHROUGH; }
-static void mode_unknown(struct pcache_config *c) { c->mode = 4; }
+static void mode_unknown(struct pcache_config *c) { c->mode = 5; }
 static void durability_unknown(struct pcache_config *c) { c->durability = 3; }
 static void depth_too_high(struct pcache_config *c) { c->queue_depth = 257; }
 static void verify_unknown(struct pcache_config *c) { c->read_verify = 4; }
@@ -350,7 +349,6 @@ static const struct bad_config bad_configs[] = {
 	{ "segment too large", -EINVAL, large_segment },
 	{ "gc_percent 96", -EINVAL, gc_too_high },
 	{ "gc_percent huge", -EINVAL, gc_huge },
-	{ "mode of a later version", -EOPNOTSUPP, mode_reserved },
 	{ "mode unknown", -EINVAL, mode_unknown },
 	{ "durability unknown", -EINVAL, durability_unknown },
 	{ "queue depth too high", -EINVAL, depth_too_high },

@@ -63,6 +63,13 @@ static void choose_range(struct walk *walk, uint64_t *ret_off, size_t *ret_len)
 	*ret_len = len;
 }
 
+static void choose_mode(struct walk *walk)
+{
+	uint64_t mode = PCACHE_MODE_WRITEBACK + test_random_below(&walk->random, 4);
+
+	ck_assert_int_eq(pcache_set(walk->fx->cache, PCACHE_TUNABLE_MODE, mode), 0);
+}
+
 static void step(struct walk *walk)
 {
 	struct fixture *fx = walk->fx;
@@ -81,6 +88,8 @@ static void step(struct walk *walk)
 		fixture_drain(fx);
 	else if (kind < 995)
 		count_and_reopen(walk);
+	else if (kind < 998)
+		choose_mode(walk);
 	else
 		walk->hot = test_random_below(&walk->random, VOLUME_BYTES - 300000);
 }

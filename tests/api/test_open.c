@@ -81,7 +81,7 @@ START_TEST(config_init_gives_documented_defaults)
 	ck_assert_uint_eq(config.size, sizeof(config));
 	ck_assert_uint_eq(config.flags, 0);
 	ck_assert_uint_eq(config.cache_size_bytes, 0);
-	ck_assert_uint_eq(config.mode, PCACHE_MODE_WRITEBACK);
+	ck_assert_uint_eq(config.mode, PCACHE_MODE_DEFAULT);
 	ck_assert_uint_eq(config.durability, PCACHE_DURABILITY_AUTO);
 	ck_assert_ptr_null(config.log);
 	ck_assert(config.segment_size_bytes == 0 || config.segment_size_bytes == 16 * MIB);

@@ -86,7 +86,8 @@ END_TEST
 
 START_TEST(tunables_begin_as_configured)
 {
-	static const uint64_t values[PC_TUNABLES] = { 1, 2, 8192, 4096, 33, 1u << 20, 44, 22, 2, 0, 0, 77 };
+	static const uint64_t values[PC_TUNABLES] = { 1, 2, 8192, 4096, 33, 1u << 20, 44, 22, 2, 0,
+						       PCACHE_MODE_WRITEONLY, 77 };
 
 	set_up(PCACHE_GRANULARITY_BYTE);
 	memcpy(config.tunables, values, sizeof(values));

@@ -326,12 +326,16 @@ START_TEST(choices_that_do_not_exist_are_refused)
 }
 END_TEST
 
-START_TEST(modes_that_are_not_offered_are_not_supported)
+START_TEST(mode_is_taken_and_the_default_is_left_to_the_media)
 {
 	struct pcache_config in = config_zero();
+	struct pc_config config;
 
-	for (in.mode = PCACHE_MODE_WRITETHROUGH; in.mode <= PCACHE_MODE_WRITEONLY; in.mode++)
-		refuse(&in, -EOPNOTSUPP, "mode");
+	for (in.mode = PCACHE_MODE_DEFAULT; in.mode <= PCACHE_MODE_WRITEONLY; in.mode++) {
+		ck_assert_int_eq(pc_config_check(&in, &config), 0);
+		ck_assert_uint_eq(config.tunables[PCACHE_TUNABLE_MODE],
+				  in.mode == PCACHE_MODE_DEFAULT ? PC_TUNABLE_UNSET : in.mode);
+	}
 }
 END_TEST
 
@@ -416,7 +420,7 @@ int main(void)
 	tcase_add_test(tcase, tunables_out_of_range_are_refused);
 	tcase_add_test(tcase, numbers_beyond_their_bounds_are_refused);
 	tcase_add_test(tcase, choices_that_do_not_exist_are_refused);
-	tcase_add_test(tcase, modes_that_are_not_offered_are_not_supported);
+	tcase_add_test(tcase, mode_is_taken_and_the_default_is_left_to_the_media);
 	tcase_add_test(tcase, config_of_an_older_program_gives_defaults_for_the_rest);
 	tcase_add_test(tcase, config_of_a_newer_program_is_read_as_far_as_known);
 	tcase_add_test(tcase, config_with_a_senseless_size_is_refused);
