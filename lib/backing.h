@@ -50,6 +50,11 @@ struct pc_backing_ops {
 	int (*sync)(struct pc_backing *backing);
 	/* The descriptor that serves a read without a wait in its submission, or -1. NULL: there is none. */
 	int (*direct_fd)(const struct pc_backing *backing, const struct pc_io *io);
+	/*
+	 * Synchronously, in the calling thread: the range reads zeroes; `punch`: and needs no space. Another errno than
+	 * those of pc_backing_zero(): done in part, or not at all. Multiples of align_bytes.
+	 */
+	int (*zero)(struct pc_backing *backing, uint64_t off, uint64_t len, bool punch);
 	void (*close)(struct pc_backing *backing);
 };
 
@@ -61,6 +66,8 @@ struct pc_backing {
 	bool readonly;
 	_Atomic uint64_t failures; /* runs and syncs that failed */
 	_Atomic uint64_t answers; /* requests that were taken or completed, and syncs: it moves, so the backing is alive */
+	bool no_zero;  /* the operations cannot zero a range; found out by trying */
+	bool no_punch;
 };
 
 #define PC_BACKING_DEPTH_MAX 256u
@@ -84,6 +91,12 @@ void pc_backing_close(struct pc_backing *backing);
  * at a time.
  */
 int pc_backing_run(struct pc_backing *backing, struct pc_io *ios, size_t count);
+
+/*
+ * Make a range of whole aligned blocks read zeroes, with a hole if `punch` and it can be had. Where the operations say
+ * -EOPNOTSUPP, -EINVAL or -ENOSYS, zeroes are written, now and from then on. In the thread that calls pc_backing_run().
+ */
+int pc_backing_zero(struct pc_backing *backing, uint64_t off, uint64_t len, bool punch);
 
 /* Read exactly len bytes in the calling thread; the end of the backing within the range is -EIO. Any alignment. */
 int pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, size_t len);

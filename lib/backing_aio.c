@@ -277,6 +277,20 @@ static int64_t aio_write(struct pc_backing *backing, const void *buf, uint64_t o
 	return (int64_t)done;
 }
 
+/* ---- ranges of zeroes ---- */
+
+/* Of the file, whichever description: the kernel takes the range out of its cache (A1). Never longer than it is (B3). */
+static int aio_zero(struct pc_backing *backing, uint64_t off, uint64_t len, bool punch)
+{
+	int mode = FALLOC_FL_KEEP_SIZE | (punch ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+	int result;
+
+	do {
+		result = fallocate(aio_of(backing)->fd, mode, (off_t)off, (off_t)len);
+	} while (result < 0 && errno == EINTR);
+	return result < 0 ? -errno : 0;
+}
+
 /* ---- sync and close ---- */
 
 static int sync_description(int fd)
@@ -326,6 +340,7 @@ static const struct pc_backing_ops aio_ops = {
 	.write = aio_write,
 	.sync = aio_sync,
 	.direct_fd = aio_direct_fd,
+	.zero = aio_zero,
 	.close = aio_close,
 };
 

@@ -205,6 +205,18 @@ static int backing_sync(struct pc_backing *backing)
 	return 0;
 }
 
+static int backing_zero(struct pc_backing *backing, uint64_t off, uint64_t len, bool punch)
+{
+	(void)punch;
+	count_call();
+	if (backing->readonly)
+		fuzz_fail("zeroes to a read-only backing", (int64_t)off);
+	if (off > backing->size_bytes || len > backing->size_bytes - off)
+		fuzz_fail("zeroes outside the backing", (int64_t)off);
+	memset(((struct memory_backing *)backing)->volume + off, 0, len);
+	return 0;
+}
+
 static void backing_close(struct pc_backing *backing)
 {
 	free(backing);
@@ -216,6 +228,7 @@ static const struct pc_backing_ops backing_ops = {
 	.read = backing_read,
 	.write = backing_write,
 	.sync = backing_sync,
+	.zero = backing_zero,
 	.close = backing_close,
 };
 

@@ -18,19 +18,6 @@ static struct sim_backing *sim_of(struct pc_backing *backing)
 	return (struct sim_backing *)backing;
 }
 
-static void unlock_guard(pthread_mutex_t **lock)
-{
-	pthread_mutex_unlock(*lock);
-}
-
-static pthread_mutex_t *lock_held(struct sim_backing *sim)
-{
-	pthread_mutex_lock(&sim->lock);
-	return &sim->lock;
-}
-
-#define HOLD(sim) __attribute__((cleanup(unlock_guard), unused)) pthread_mutex_t *held = lock_held(sim)
-
 static size_t sectors(const struct sim_backing *sim)
 {
 	return (size_t)(pc_align_up(sim->base.size_bytes, SIM_SECTOR) / SIM_SECTOR);
@@ -201,7 +188,7 @@ static int check_locked(struct sim_backing *sim, const struct pc_io *io)
 
 static int submit(struct sim_backing *sim, struct pc_io **ios, unsigned count)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 	int error = fault_locked(sim, SIM_SUBMIT_FAILS);
 
 	sim->counts.submits++;
@@ -319,7 +306,7 @@ static void lose_queue_locked(struct sim_backing *sim, int error)
 static int sim_reap(struct pc_backing *backing, struct pc_io **ret_done, unsigned max)
 {
 	struct sim_backing *sim = sim_of(backing);
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 	unsigned count;
 	int error;
 
@@ -351,7 +338,7 @@ static int sim_reap(struct pc_backing *backing, struct pc_io **ret_done, unsigne
 static int64_t sim_read(struct pc_backing *backing, void *buf, uint64_t off, size_t len)
 {
 	struct sim_backing *sim = sim_of(backing);
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 	int error;
 
 	wait_while_stalled_locked(sim);
@@ -369,7 +356,7 @@ static int64_t sim_read(struct pc_backing *backing, void *buf, uint64_t off, siz
 static int64_t sim_write(struct pc_backing *backing, const void *buf, uint64_t off, size_t len)
 {
 	struct sim_backing *sim = sim_of(backing);
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 	struct pc_io io = { .op = PC_IO_WRITE, .off = off, .buf = (uint8_t *)(uintptr_t)buf, .len = len };
 	const struct sim_flight flight = { .io = &io, .write = ++sim->writes_submitted };
 
@@ -382,16 +369,75 @@ static int64_t sim_write(struct pc_backing *backing, const void *buf, uint64_t o
 	return io.result;
 }
 
+/* (SB4), (SB5) */
+static void zero_pieces_locked(struct sim_backing *sim, uint64_t off, uint64_t len, bool failed)
+{
+	uint8_t zeroes[SIM_SECTOR] = { 0 };
+	unsigned nth = 0;
+
+	sim->writes_submitted++;
+	sim->clock++;
+	for (uint64_t done = 0; done < len; done += SIM_SECTOR)
+		pieces_cut_locked(sim, off + done, zeroes, (size_t)pc_min64(len - done, SIM_SECTOR));
+	for (size_t i = 0; i < sim->piece_count; i++) {
+		struct sim_stored_piece *piece = &sim->pieces[i];
+
+		if (piece->write != sim->writes_submitted)
+			continue;
+		if (failed && nth++ % 2 != 0)
+			piece->len = 0;
+		else
+			piece_written_locked(sim, piece);
+	}
+	pieces_drop_locked(sim);
+}
+
+static int zero(struct sim_backing *sim, uint64_t off, uint64_t len, bool punch)
+{
+	SIM_BACKING_HOLD(sim);
+	int error = punch ? sim->punch_refused : sim->zero_refused;
+
+	wait_while_stalled_locked(sim);
+	if (error != 0)
+		return error;
+	if (off > sim->base.size_bytes || len > sim->base.size_bytes - off) {
+		sim->counts.past_the_end++;
+		return -EIO;
+	}
+	if ((off | len) % pc_max64(sim->base.align_bytes, SIM_SECTOR) != 0) {
+		sim->counts.misaligned++;
+		return -EIO;
+	}
+	error = fault_locked(sim, SIM_ZERO_FAILS);
+	zero_pieces_locked(sim, off, len, error != 0);
+	if (error != 0)
+		return error;
+	sim->counts.zeroes++;
+	sim->counts.punches += punch;
+	sim->counts.zero_bytes += len;
+	return 0;
+}
+
+static int sim_zero(struct pc_backing *backing, uint64_t off, uint64_t len, bool punch)
+{
+	struct sim_backing *sim = sim_of(backing);
+
+	if (sim->submit_hook != NULL)
+		sim->submit_hook(sim->hook_arg);
+	return zero(sim, off, len, punch);
+}
+
 static uint64_t sync_begin(struct sim_backing *sim)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
+
 	sim->counts.syncs++;
 	return sim->clock;
 }
 
 static int sync_end(struct sim_backing *sim, uint64_t until)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 	int error;
 
 	wait_while_stalled_locked(sim);
@@ -418,7 +464,7 @@ static int sim_sync(struct pc_backing *backing)
 static void sim_close(struct pc_backing *backing)
 {
 	struct sim_backing *sim = sim_of(backing);
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 
 	sim->counts.closes++;
 	sim->counts.closed_in_flight += sim->flight_count > 0;
@@ -430,6 +476,7 @@ static const struct pc_backing_ops sim_ops = {
 	.read = sim_read,
 	.write = sim_write,
 	.sync = sim_sync,
+	.zero = sim_zero,
 	.close = sim_close,
 };
 
@@ -491,7 +538,7 @@ static void forget_locked(struct sim_backing *sim)
 
 void sim_backing_reset_to(struct sim_backing *sim, const uint8_t *image)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 
 	forget_locked(sim);
 	memcpy(sim->now, image, sim->base.size_bytes);
@@ -500,7 +547,7 @@ void sim_backing_reset_to(struct sim_backing *sim, const uint8_t *image)
 
 void sim_backing_restore(struct sim_backing *sim, const uint8_t *image)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 
 	for (size_t i = 0; i < sim->touched_count; i++) {
 		uint64_t off = sim->touched_list[i] * SIM_SECTOR;
@@ -514,7 +561,7 @@ void sim_backing_restore(struct sim_backing *sim, const uint8_t *image)
 
 void sim_backing_patch(struct sim_backing *sim, uint64_t off, const uint8_t *data, size_t len)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 
 	assert(off <= sim->base.size_bytes && len <= sim->base.size_bytes - off);
 	memcpy(sim->now + off, data, len);
@@ -527,7 +574,7 @@ void sim_backing_patch(struct sim_backing *sim, uint64_t off, const uint8_t *dat
 
 size_t sim_backing_pending(struct sim_backing *sim)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 
 	return sim->piece_count;
 }
@@ -542,7 +589,7 @@ static struct sim_piece view(const struct sim_stored_piece *piece)
 
 struct sim_piece sim_backing_piece(struct sim_backing *sim, size_t i)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 
 	assert(i < sim->piece_count);
 	return view(&sim->pieces[i]);
@@ -550,7 +597,7 @@ struct sim_piece sim_backing_piece(struct sim_backing *sim, size_t i)
 
 struct sim_backing_counts sim_backing_counts(struct sim_backing *sim)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 
 	return sim->counts;
 }
@@ -558,7 +605,7 @@ struct sim_backing_counts sim_backing_counts(struct sim_backing *sim)
 /* Two partial writes of one sector share one `owed`, so the images are compared too. */
 bool sim_backing_all_synced(struct sim_backing *sim)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 
 	return sim->piece_count == 0 && sim->owed_count == 0 &&
 	       memcmp(sim->now, sim->durable, sim->base.size_bytes) == 0;
@@ -566,7 +613,7 @@ bool sim_backing_all_synced(struct sim_backing *sim)
 
 void sim_backing_crash_image(struct sim_backing *sim, uint8_t *ret_image, sim_keep_fn keep, void *arg)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 
 	memcpy(ret_image, sim->durable, sim->base.size_bytes);
 	for (size_t i = 0; keep != NULL && i < sim->piece_count; i++) {
@@ -579,7 +626,7 @@ void sim_backing_crash_image(struct sim_backing *sim, uint8_t *ret_image, sim_ke
 
 void sim_backing_crash_image_of(struct sim_backing *sim, uint8_t *ret_image, const size_t *pieces, size_t count)
 {
-	HOLD(sim);
+	SIM_BACKING_HOLD(sim);
 
 	memcpy(ret_image, sim->durable, sim->base.size_bytes);
 	for (size_t i = 0; i < count; i++) {
@@ -597,7 +644,7 @@ uint64_t sim_backing_crash_into(struct sim_backing *sim, sim_keep_fn keep, void 
 	assert(sim->base.size_bytes == target->base.size_bytes);
 	sim_backing_crash_image(sim, target->durable, keep, arg);
 	{
-		HOLD(target);
+		SIM_BACKING_HOLD(target);
 
 		forget_locked(target);
 		memcpy(target->now, target->durable, target->base.size_bytes);
@@ -628,7 +675,7 @@ static void copy_locked(struct sim_backing *sim, const struct sim_backing *sourc
 
 void sim_backing_kill_into(struct sim_backing *sim, struct sim_backing *source, sim_keep_fn keep, void *arg)
 {
-	HOLD(source);
+	SIM_BACKING_HOLD(source);
 
 	forget_locked(sim);
 	copy_locked(sim, source);
@@ -647,54 +694,4 @@ void sim_backing_kill_into(struct sim_backing *sim, struct sim_backing *source, 
 		}
 	}
 	pieces_drop_locked(sim);
-}
-
-/* ---- what happens ---- */
-
-void sim_backing_set_hook(struct sim_backing *sim, sim_sync_fn hook, void *arg)
-{
-	sim->hook = hook;
-	sim->hook_arg = arg;
-}
-
-void sim_backing_set_submit_hook(struct sim_backing *sim, void (*hook)(void *arg))
-{
-	sim->submit_hook = hook;
-}
-
-void sim_backing_inject(struct sim_backing *sim, enum sim_backing_fault fault, uint64_t nth, int error, bool sticky)
-{
-	HOLD(sim);
-
-	assert(fault < SIM_BACKING_FAULTS && error <= 0);
-	sim->faults[fault] = (struct sim_fault){ .left = nth, .error = error < 0 ? error : -EIO, .sticky = sticky };
-}
-
-void sim_backing_heal(struct sim_backing *sim)
-{
-	HOLD(sim);
-
-	memset(sim->faults, 0, sizeof(sim->faults));
-}
-
-void sim_backing_shuffle(struct sim_backing *sim, uint64_t seed)
-{
-	HOLD(sim);
-
-	sim->random_state = seed;
-}
-
-void sim_backing_stall(struct sim_backing *sim, bool stalled)
-{
-	HOLD(sim);
-
-	sim->stalled = stalled;
-	pthread_cond_broadcast(&sim->wake);
-}
-
-unsigned sim_backing_waiting(struct sim_backing *sim)
-{
-	HOLD(sim);
-
-	return sim->stalled ? sim->waiting : 0;
 }

@@ -13,6 +13,7 @@
  * (SB3) A sync that fails loses every second one of those for good, reads still see them, and the next sync knows
  *       nothing of it: so does Linux. Only writing them again helps.
  * (SB4) A write that fails was done in part: every second piece.
+ * (SB5) A range that is zeroed is a write of zeroes that completes at once.
  *
  * Ownership: pc_backing_close() on sim_backing_base() frees nothing and only counts, so that the test can look at what
  * is left and open it again; the test calls sim_backing_free().
@@ -43,6 +44,7 @@ enum sim_backing_fault {
 	SIM_WRITE_IS_SHORT, /* a completion with half of the bytes, whole sectors where there are some; error unused */
 	SIM_READ_FAILS,     /* either way of reading */
 	SIM_SYNC_FAILS,     /* (SB3) */
+	SIM_ZERO_FAILS,     /* of a range, done in part (SB4) */
 	SIM_BACKING_FAULTS,
 };
 
@@ -56,6 +58,9 @@ struct sim_backing_counts {
 	uint64_t writes;       /* completed, also short ones, not failed ones */
 	uint64_t write_bytes;
 	uint64_t reads;
+	uint64_t zeroes;       /* ranges zeroed */
+	uint64_t zero_bytes;
+	uint64_t punches;      /* of these ranges, as holes */
 	uint64_t syncs;        /* called */
 	uint64_t syncs_failed;
 	uint64_t faults;       /* injected ones that came true */
@@ -114,12 +119,29 @@ struct sim_backing {
 	uint64_t random_state; /* 0: in order */
 	struct sim_fault faults[SIM_BACKING_FAULTS];
 	struct sim_backing_counts counts;
+	int zero_refused;  /* what a range of zeroes is answered with: 0, it can; else negative errno. Set while idle */
+	int punch_refused;
 	bool stalled;
 	unsigned waiting;
 	sim_sync_fn hook; /* set while idle */
 	void (*submit_hook)(void *arg);
 	void *hook_arg;
 };
+
+static inline void sim_backing_unlock(pthread_mutex_t **lock)
+{
+	pthread_mutex_unlock(*lock);
+}
+
+static inline pthread_mutex_t *sim_backing_lock(struct sim_backing *sim)
+{
+	pthread_mutex_lock(&sim->lock);
+	return &sim->lock;
+}
+
+/* To the end of the block. */
+#define SIM_BACKING_HOLD(sim) \
+	__attribute__((cleanup(sim_backing_unlock), unused)) pthread_mutex_t *held = sim_backing_lock(sim)
 
 /* ---- life ---- */
 
