@@ -2,7 +2,8 @@
 /*
  * batch.c - one batch of write-back: a stretch of the log becomes few, large, sorted writes to the backing.
  *
- *   key sets -> ranges in log order -> overlay (the newest version of each byte) -> runs of whole blocks -> waves
+ *   key sets -> ranges in log order -> overlay (the newest version of each byte) -> zeroed ranges
+ *                                                                               -> runs of whole blocks -> waves
  *
  * A run is one write: neighbours merged, aligned as the backing wants it, at most RUN_BYTES. A block that the batch
  * covers only in part is a run of its own; the rest of it is read from the backing first. A wave is as many runs as the
@@ -11,7 +12,7 @@
  * (N1) Only versions from within the batch are written: what is newer comes with a later batch, so that the backing is
  *      at every end of a batch what the log said at that position.
  * (N2) Data is checked against its CRC in the buffer that goes out. What does not match is never written.
- * (N3) The sync is issued after every write has completed, and its result is the batch's result.
+ * (N3) The sync is issued after every write has completed and every range is zeroed; its result is the batch's result.
  * (N4) A key without data hides what is older in the batch as one with data does. Zeroes go out as such; what was
  *      invalidated or lost does not go out at all, nor does anything in its place.
  */
@@ -29,13 +30,14 @@
 #define WAVE_RUNS  2048u
 #define PIECE_RUNS 3u /* a piece, shorter than RUN_BYTES, lies in at most so many: a partial block, whole ones, a partial one */
 
+#define ZERO_RUN_MIN (64u << 10) /* shorter zeroes are quicker written than their range is zeroed */
+
 #define LOST 1 /* a line that a failed media never got */
 
 /* Where a range's data is, and its checksum. */
 struct source {
 	uint64_t media_off;
 	uint32_t crc;
-	uint16_t flag; /* PCM_KEY_* of a key without data */
 };
 
 /* A place in the pieces: `skip` bytes into one. */
@@ -60,6 +62,8 @@ struct batch {
 	uint32_t range_room;
 	struct pc_overlay_piece *pieces;
 	uint32_t piece_count;
+	struct pc_zero_run *zero_runs;
+	uint32_t zero_run_count;
 	uint8_t *buffer;  /* a wave, aligned */
 	uint8_t *scratch; /* one key */
 	size_t buffer_used;
@@ -73,6 +77,7 @@ static void batch_free(struct batch *batch)
 	free(batch->ranges);
 	free(batch->sources);
 	free(batch->pieces);
+	free(batch->zero_runs);
 	free(batch->buffer);
 	free(batch->scratch);
 	free(batch->runs);
@@ -102,6 +107,21 @@ static int make_room(struct batch *batch, uint32_t more)
 	return 0;
 }
 
+/* (N4) */
+static enum pc_range_kind kind_of(const struct pc_key *key)
+{
+	switch (key->flags) {
+	case 0:
+		return PC_RANGE_DATA;
+	case PCM_KEY_ZERO:
+		return PC_RANGE_ZERO;
+	case PCM_KEY_DISCARD:
+		return PC_RANGE_PUNCH;
+	default:
+		return PC_RANGE_SILENT;
+	}
+}
+
 static int gather_kset(struct batch *batch, const struct pc_segment *segment, const struct pc_lines *lines,
 		       uint32_t line, uint32_t count)
 {
@@ -112,9 +132,10 @@ static int gather_kset(struct batch *batch, const struct pc_segment *segment, co
 	for (uint32_t i = 0; i < count; i++) {
 		struct pc_key key = pc_kset_key(lines, line, i);
 
-		batch->ranges[batch->range_count] = (struct pc_range){ .off = key.off, .len = key.len };
+		batch->ranges[batch->range_count] =
+			(struct pc_range){ .off = key.off, .len = key.len, .kind = kind_of(&key) };
 		batch->sources[batch->range_count] =
-			(struct source){ .media_off = segment->off + key.data_off, .crc = key.data_crc, .flag = key.flags };
+			(struct source){ .media_off = segment->off + key.data_off, .crc = key.data_crc };
 		batch->range_count++;
 	}
 	return 0;
@@ -167,24 +188,19 @@ static int gather(struct batch *batch, struct pc_pos from)
 	return ret;
 }
 
-/* (N4) */
-static bool is_silent(const struct batch *batch, const struct pc_overlay_piece *piece)
-{
-	return (batch->sources[piece->range].flag & (PCM_KEY_INVALIDATE | PCM_KEY_LOST)) != 0;
-}
-
 static int overlay(struct batch *batch)
 {
-	uint32_t kept = 0;
+	const struct pc_zero_rule rule = {
+		.align_bytes = pc_max64(batch->cache->backing->align_bytes, PC_PAGE),
+		.zero_min = ZERO_RUN_MIN,
+		.punch_min = PC_PAGE,
+	};
 	int ret = pc_overlay(batch->ranges, batch->range_count, &batch->pieces, &batch->piece_count);
 
 	if (ret < 0)
 		return ret;
-	for (uint32_t i = 0; i < batch->piece_count; i++)
-		if (!is_silent(batch, &batch->pieces[i]))
-			batch->pieces[kept++] = batch->pieces[i];
-	batch->piece_count = kept;
-	return 0;
+	return pc_overlay_take_zeroes(batch->ranges, &rule, &batch->pieces, &batch->piece_count, &batch->zero_runs,
+				      &batch->zero_run_count);
 }
 
 /* ---- runs ---- */
@@ -279,7 +295,7 @@ static int copy_checked(struct batch *batch, uint32_t range, uint32_t skip, uint
 	uint8_t *whole = len == range_len ? target : batch->scratch;
 	int ret;
 
-	if (source->flag != 0) {
+	if (batch->ranges[range].kind != PC_RANGE_DATA) {
 		memset(target, 0, len);
 		return 0;
 	}
@@ -336,6 +352,24 @@ static int write_wave(struct batch *batch)
 	return 0;
 }
 
+static int zero_ranges(struct batch *batch)
+{
+	struct pcache *cache = batch->cache;
+
+	for (uint32_t i = 0; i < batch->zero_run_count; i++) {
+		const struct pc_zero_run *run = &batch->zero_runs[i];
+		int ret = pc_backing_zero(cache->backing, run->off, run->len, run->punch);
+
+		if (ret < 0)
+			return pc_fail(&cache->config.log, ret,
+				       "write-back: %" PRIu64 " bytes at offset %" PRIu64 " of the backing cannot be zeroed: %s",
+				       run->len, run->off, pcache_strerror(ret));
+		pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_IOS, 1);
+		pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_ZERO_BYTES, run->len);
+	}
+	return 0;
+}
+
 static int write_pieces(struct batch *batch)
 {
 	struct cursor at = { 0 };
@@ -387,6 +421,8 @@ static int write_and_sync(struct batch *batch, struct pc_pos from)
 	ret = overlay(batch);
 	if (ret == 0)
 		ret = allocate_buffers(batch);
+	if (ret == 0)
+		ret = zero_ranges(batch);
 	if (ret == 0)
 		ret = write_pieces(batch);
 	if (ret < 0)
