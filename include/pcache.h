@@ -35,7 +35,7 @@
  * | -EROFS | opened read-only, or a file that cannot be written |
  * | -ENOSPC | no room for the cache file, or a write past the end of the backing |
  * | -EBADF | the backing descriptor is not open for reading |
- * | -E2BIG | #PCACHE_NOWAIT was given for a write that is longer than pcache_stats::max_atomic_bytes |
+ * | -E2BIG | the call must be atomic, or was given #PCACHE_NOWAIT, and is longer than pcache_stats says |
  * | -EAGAIN | #PCACHE_NOWAIT was given and the call would have to wait |
  * | -EIO | the media or the backing failed |
  * | -EOPNOTSUPP | not possible on this media or in this version |
@@ -349,6 +349,10 @@ struct pcache_stats {
 	uint64_t media_move_bytes;     /**< Stored for what reclaim carried forward: data and keys. */
 	uint64_t media_record_bytes;   /**< Stored for records, each twice, and for kills, a line of 64 bytes each. */
 	uint64_t around_bytes;         /**< Written to the backing past the cache (#PCACHE_MODE_WRITEAROUND). */
+	uint64_t max_atomic_zero_bytes; /**< Zeroes and a discard up to this length are there whole or not at all after a crash. */
+	uint64_t zero_bytes;           /**< Bytes of pcache_write_zeroes(). */
+	uint64_t discard_bytes;        /**< Bytes of pcache_discard(). */
+	uint64_t writeback_zero_bytes; /**< Bytes zeroed on the backing as ranges, not counted in writeback_bytes. */
 };
 
 /** @brief What pcache_histogram() tells the times of. */
@@ -594,6 +598,47 @@ ssize_t pcache_query(struct pcache *cache, uint64_t off, uint64_t len, struct pc
  * Any thread.
  */
 int64_t pcache_prefetch(struct pcache *cache, uint64_t off, uint64_t len, unsigned flags);
+
+/**
+ * @brief Write zeroes to @p len bytes from byte @p off on, without their bytes.
+ *
+ * Reads see zeroes at once, and nothing of the range is read from the media or the backing. Durable as pcache_write().
+ * Takes little of the log: 96 bytes for each 64 KiB of the backing that the range touches. Write-back zeroes whole blocks
+ * as ranges where the backing can do that (fallocate(2), FALLOC_FL_ZERO_RANGE), and writes zeroes where it cannot.
+ *
+ * A range up to pcache_stats::max_atomic_zero_bytes is there whole or not at all after a crash; a longer one is a row of
+ * such ranges in ascending order.
+ *
+ * @param cache  an open cache
+ * @param off    bytes from the start of the backing; off + len may not pass its end
+ * @param len    bytes; 0 does nothing
+ * @param flags  #PCACHE_WRITE_FUA, #PCACHE_NOWAIT or 0
+ * @return 0 when all is written. Else nothing is, or, of a range longer than max_atomic_zero_bytes, maybe its beginning:
+ *         -EINVAL, -ENOSPC (past the end, nothing written), -EROFS, -EAGAIN (NOWAIT and no space), -E2BIG (NOWAIT and
+ *         longer than max_atomic_zero_bytes, nothing written), -EOPNOTSUPP (NOWAIT with FUA on page granularity), -EIO or
+ *         what write-back got from the backing, -EBADMSG, -ENOMEM, -ENOTRECOVERABLE as pcache_write()
+ * @par Thread-safety
+ * Any thread. Of overlapping concurrent writes, zeroes and discards one wins for each byte.
+ */
+int pcache_write_zeroes(struct pcache *cache, uint64_t off, uint64_t len, unsigned flags);
+
+/**
+ * @brief Say that nobody needs @p len bytes from byte @p off on any more.
+ *
+ * They are zeroes from then on: in the cache at once, and on the backing after write-back, which punches holes of whole
+ * blocks of 4 KiB where the backing can (fallocate(2), FALLOC_FL_PUNCH_HOLE), and zeroes where it cannot. Durability,
+ * atomicity and cost are those of pcache_write_zeroes(). A discard of a large backing takes log as well, 1.5 GiB for
+ * each TiB, so in a small cache it displaces much of what is cached.
+ *
+ * @param cache  an open cache
+ * @param off    bytes from the start of the backing; off + len may not pass its end
+ * @param len    bytes; 0 does nothing
+ * @param flags  #PCACHE_WRITE_FUA, #PCACHE_NOWAIT or 0
+ * @return as pcache_write_zeroes()
+ * @par Thread-safety
+ * Any thread.
+ */
+int pcache_discard(struct pcache *cache, uint64_t off, uint64_t len, unsigned flags);
 
 /**
  * @brief Make everything written so far durable in the cache.

@@ -253,11 +253,16 @@ int pc_io_log_plan(struct pcache *cache, struct pc_write_plan *plan, bool nowait
 /* Around the plans of one call: may it go on at all; and what the caller gets for it. */
 int pc_io_begin_write(const struct pcache *cache, size_t len, unsigned flags);
 ssize_t pc_io_end_write(struct pcache *cache, size_t done, int error, unsigned flags);
+int pc_io_finish_write(struct pcache *cache, unsigned flags); /* as durable as the mode and the flags have it */
 
 /* vector.c. As io.c; extents do not overlap. */
 ssize_t pc_vector_read(struct pcache *cache, const struct iovec *iov, int iovcnt, uint64_t off, unsigned flags);
 ssize_t pc_vector_write(struct pcache *cache, const struct iovec *iov, int iovcnt, uint64_t off, unsigned flags);
 int pc_vector_write_atomic(struct pcache *cache, const struct pcache_extent *extents, size_t count, unsigned flags);
+
+/* zero.c. As io.c; `flag` is PCM_KEY_ZERO or PCM_KEY_DISCARD. A range up to this length is one key set. */
+int pc_zero_range(struct pcache *cache, uint16_t flag, uint64_t len, uint64_t off, unsigned flags);
+uint64_t pc_zero_atomic_max(const struct pcache *cache);
 
 /* io.c. len > 0, inside the backing, flags checked. Bytes done, or negative errno. */
 ssize_t pc_io_write(struct pcache *cache, const void *buf, size_t len, uint64_t off, unsigned flags);

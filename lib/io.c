@@ -323,8 +323,7 @@ int pc_io_begin_write(const struct pcache *cache, size_t len, unsigned flags)
 	return len > cache->max_atomic_bytes ? -E2BIG : 0;
 }
 
-/* As durable as the mode and the flags have it. */
-static int finish_write(struct pcache *cache, unsigned flags)
+int pc_io_finish_write(struct pcache *cache, unsigned flags)
 {
 	enum pcache_mode mode = pc_cache_mode(cache);
 
@@ -344,7 +343,7 @@ ssize_t pc_io_end_write(struct pcache *cache, size_t done, int error, unsigned f
 		pc_cache_report_failure(cache);
 	if (done == 0)
 		return error;
-	error = finish_write(cache, flags);
+	error = pc_io_finish_write(cache, flags);
 	return error < 0 ? error : (ssize_t)done;
 }
 

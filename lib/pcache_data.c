@@ -150,6 +150,25 @@ int pcache_write_atomic(struct pcache *cache, const struct pcache_extent *extent
 	return (int)end_write(cache, pc_vector_write_atomic(cache, extents, count, flags), start_ns);
 }
 
+static int zero(struct pcache *cache, uint16_t flag, uint64_t off, uint64_t len, unsigned flags)
+{
+	int ret = pc_enter(cache, flags, PCACHE_WRITE_FUA | PCACHE_NOWAIT);
+
+	if (ret == 0)
+		ret = pc_check_write(cache, len, off);
+	return ret < 0 || len == 0 ? ret : pc_zero_range(cache, flag, len, off, flags);
+}
+
+int pcache_write_zeroes(struct pcache *cache, uint64_t off, uint64_t len, unsigned flags)
+{
+	return zero(cache, PCM_KEY_ZERO, off, len, flags);
+}
+
+int pcache_discard(struct pcache *cache, uint64_t off, uint64_t len, unsigned flags)
+{
+	return zero(cache, PCM_KEY_DISCARD, off, len, flags);
+}
+
 int pcache_flush(struct pcache *cache, unsigned flags)
 {
 	int ret = pc_enter(cache, flags, 0);

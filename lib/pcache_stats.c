@@ -41,6 +41,9 @@ static void fill_counters(const struct pc_stats *counters, struct pcache_stats *
 	out->backing_read_bytes = pc_stats_sum(counters, PC_COUNT_BACKING_READ_BYTES);
 	out->backing_read_errors = pc_stats_sum(counters, PC_COUNT_BACKING_READ_ERRORS);
 	out->around_bytes = pc_stats_sum(counters, PC_COUNT_AROUND_BYTES);
+	out->zero_bytes = pc_stats_sum(counters, PC_COUNT_ZERO_BYTES);
+	out->discard_bytes = pc_stats_sum(counters, PC_COUNT_DISCARD_BYTES);
+	out->writeback_zero_bytes = pc_stats_sum(counters, PC_COUNT_WRITEBACK_ZERO_BYTES);
 }
 
 static void fill_constants(const struct pcache *cache, struct pcache_stats *out)
@@ -48,6 +51,7 @@ static void fill_constants(const struct pcache *cache, struct pcache_stats *out)
 	out->granularity = cache->media->granularity;
 	out->mode = (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_MODE);
 	out->max_atomic_bytes = cache->max_atomic_bytes;
+	out->max_atomic_zero_bytes = pc_zero_atomic_max(cache);
 	out->backing_bytes = cache->backing->size_bytes;
 	out->segment_bytes = cache->segments->segment_bytes;
 	out->segments = cache->segments->count;

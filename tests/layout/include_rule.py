@@ -31,7 +31,7 @@ HEADER_ROWS = [
 FLOW_SOURCES = [
     "around.c", "batch.c", "cache.c", "clean.c", "enter.c", "hold.c", "identity.c", "io.c", "miss.c", "move.c", "patience.c",
     "plan.c", "range.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "vector.c", "writeback.c",
-    "pcache.c",
+    "zero.c", "pcache.c",
 ]
 
 PUBLIC_HEADER = "pcache.h"
