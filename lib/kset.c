@@ -32,37 +32,65 @@ static uint32_t line_seed(uint32_t seed, uint32_t line)
 	return seed ^ line; /* a CRC differs whenever its seed does */
 }
 
+static uint64_t word(uint64_t low, uint64_t high)
+{
+	return low | high << 32;
+}
+
+/*
+ * Header and keys are stored in whole words: the CRC and the copy to the media read them in whole words right after, and
+ * a processor waits where a load takes more than one store that is still on its way.
+ */
+static void put_words(uint8_t *slot, const uint64_t words[4])
+{
+	for (unsigned i = 0; i < 4; i++) {
+		le64 on_media = pc_le64(words[i]);
+
+		memcpy(slot + 8 * i, &on_media, sizeof(on_media));
+	}
+}
+
+static void put_header(uint8_t *slot, const struct pc_kset *kset, uint32_t crc)
+{
+	uint64_t flags = kset->is_void ? PCM_KSET_VOID : 0;
+	const uint64_t words[4] = {
+		word(PCM_MAGIC_KSET, crc),
+		word(kset->count | (uint64_t)sizeof(struct pcm_key) << 16 | flags << 24, kset->durable_below),
+		kset->seq,
+		0,
+	};
+
+	static_assert(offsetof(struct pcm_kset, crc) == 4 && offsetof(struct pcm_kset, key_bytes) == 10 &&
+			      offsetof(struct pcm_kset, flags) == 11, "words of a header");
+	put_words(slot, words);
+}
+
+static void put_key(uint8_t *slot, const struct pc_key *key)
+{
+	const uint64_t words[4] = {
+		key->off,
+		word(key->len, key->data_off),
+		word(key->data_crc, key->flags),
+		key->stored_len,
+	};
+
+	static_assert(offsetof(struct pcm_key, flags) == 20 && offsetof(struct pcm_key, volume) == 22, "words of a key");
+	put_words(slot, words);
+}
+
 void pc_kset_encode(uint32_t seed, uint32_t line, const struct pc_kset *kset, const struct pc_key *keys, void *lines)
 {
-	struct pcm_kset header = {
-		.magic = pc_le32(PCM_MAGIC_KSET),
-		.count = pc_le16((uint16_t)kset->count),
-		.key_bytes = sizeof(struct pcm_key),
-		.flags = kset->is_void ? PCM_KSET_VOID : 0,
-		.durable_below = pc_le32(kset->durable_below),
-		.seq = pc_le64(kset->seq),
-	};
 	size_t bytes = (size_t)pc_kset_lines(kset->count) * PCM_LINE;
 	uint8_t *slot = lines;
 
-	memcpy(slot, &header, sizeof(header));
+	put_header(slot, kset, 0);
 	for (uint32_t i = 0; i < kset->count; i++) {
-		struct pcm_key key = {
-			.off = pc_le64(keys[i].off),
-			.len = pc_le32(keys[i].len),
-			.data_off = pc_le32(keys[i].data_off),
-			.data_crc = pc_le32(keys[i].data_crc),
-			.flags = pc_le16(keys[i].flags),
-			.stored_len = pc_le32(keys[i].stored_len),
-		};
-
-		slot += sizeof(key);
-		memcpy(slot, &key, sizeof(key));
+		slot += sizeof(struct pcm_key);
+		put_key(slot, &keys[i]);
 	}
 	if (kset->count % 2 == 0) /* header and keys are an odd number of slots: one is left over */
 		memset((uint8_t *)lines + bytes - sizeof(struct pcm_key), 0, sizeof(struct pcm_key));
-	header.crc = pc_le32(pc_crc32c(line_seed(seed, line), lines, bytes));
-	memcpy(lines, &header, sizeof(header));
+	put_header(lines, kset, pc_crc32c(line_seed(seed, line), lines, bytes));
 }
 
 void pc_kset_encode_void(uint32_t seed, uint32_t line, uint64_t seq, uint32_t durable_below, void *ret_line)
