@@ -360,6 +360,31 @@ static int make_room(struct pc_index *index, struct pc_leaf **link, uint64_t num
 	return reserve_extents(index, link, number, later + 2);
 }
 
+/*
+ * The usual write of one key: it takes the place of one extent, just as long, that is older. No room is
+ * needed then, and nothing is left to trim.
+ */
+static bool swap_one(struct pc_index *index, struct pc_leaf *leaf, const struct pc_extent *new, int *ret_kills)
+{
+	struct pc_extent *old;
+	uint32_t i;
+
+	if (leaf == NULL || new->kind == PC_MAPPING_TOMBSTONE)
+		return false;
+	i = first_behind(leaf, (uint32_t)new->off);
+	old = &leaf->extents[i];
+	if (i == leaf->count || old->off != new->off || old->len_minus_1 != new->len_minus_1 ||
+	    is_later(index, old, new))
+		return false;
+	*ret_kills = kill_if_clean(index, old);
+	if (old->segment != new->segment) {
+		add_live(index, (uint32_t)old->segment, -(int64_t)(old->len_minus_1 + 1));
+		add_live(index, (uint32_t)new->segment, (int64_t)(new->len_minus_1 + 1));
+	}
+	*old = *new;
+	return true;
+}
+
 int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping)
 {
 	uint64_t number = mapping->off / PC_LEAF_BYTES;
@@ -370,6 +395,10 @@ int pc_index_insert(struct pc_index *index, const struct pc_mapping *mapping)
 
 	pc_lock_acquire(&bucket->lock);
 	link = find_leaf(bucket, number);
+	if (pc_likely(swap_one(index, *link, &new, &ret))) {
+		pc_lock_release(&bucket->lock);
+		return ret;
+	}
 	ret = make_room(index, link, number, &new);
 	if (pc_likely(ret == 0)) {
 		ret = merge(index, *link, &new);
