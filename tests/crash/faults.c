@@ -57,6 +57,12 @@ static struct pcm_segment segment_record(const struct explorer *explorer, const 
 	return record;
 }
 
+/* Of several that share a commit one alone cannot be excused. */
+static bool is_alone(const struct volume *volume, uint32_t number)
+{
+	return volume->writes[number].group_end - volume->writes[number].group == 1;
+}
+
 /* Is this write in the log, as the image has it? */
 static bool is_in_log(const struct explorer *explorer, const uint8_t *image, uint32_t number)
 {
@@ -139,7 +145,7 @@ static bool pick_write(const struct explorer *explorer, struct prng *prng, const
 		uint32_t back = (uint32_t)prng_below(prng, 1 + prng_below(prng, issued));
 
 		*ret_number = issued - back;
-		if (is_in_log(explorer, image, *ret_number))
+		if (is_alone(&explorer->volume, *ret_number) && is_in_log(explorer, image, *ret_number))
 			return true;
 	}
 	return false;
@@ -186,7 +192,7 @@ static void plan_write(struct explorer *explorer, struct prng *prng, const uint8
 {
 	const struct volume_write *write = &explorer->volume.writes[number];
 
-	plan->kind = prng_happens(prng, 50) ? FAULT_KSET : FAULT_DATA;
+	plan->kind = write->data_bytes == 0 || prng_happens(prng, 50) ? FAULT_KSET : FAULT_DATA;
 	plan->number = number;
 	plan->may_vanish = may_look_torn(explorer, image, number);
 	plan->bits = prng_happens(prng, 40) ? 0 : (uint8_t)(1u << prng_below(prng, 8));

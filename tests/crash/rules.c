@@ -37,7 +37,7 @@ static bool is_pending(const struct explorer *explorer, const struct volume_writ
 	uint64_t lines_bytes = (uint64_t)write->lines * PCM_LINE;
 
 	return sim_media_is_pending(media, write->line_off + PCM_LINE - lines_bytes, lines_bytes) ||
-	       sim_media_is_pending(media, write->data_off, write->data_bytes);
+	       (write->data_bytes > 0 && sim_media_is_pending(media, write->data_off, write->data_bytes));
 }
 
 /* (OR7) */
@@ -67,20 +67,25 @@ static void note_kset(struct explorer *explorer, uint64_t off, uint64_t in_segme
 	struct volume_write *write;
 	struct pcm_kset header;
 	struct pcm_key first;
+	uint64_t data_off;
 	uint64_t pos;
 
 	memcpy(&header, line, sizeof(header));
 	if (pc_get32(header.magic) != PCM_MAGIC_KSET || header.flags != 0 || issuer->next == issuer->end)
 		return;
 	memcpy(&first, line + sizeof(header), sizeof(first));
-	write = &explorer->volume.writes[issuer->next];
-	write->line_off = off;
-	write->lines = pc_kset_lines(pc_get16(header.count));
-	write->data_off = off - in_segment + pc_get32(first.data_off);
-	write->data_bytes = write->cells * CELL_BYTES;
+	data_off = off - in_segment + pc_get32(first.data_off);
 	pos = pc_get64(header.seq) << 32 | (segment_bytes - in_segment - PCM_LINE) / PCM_LINE;
 	check_mark(explorer, pos, pc_get32(header.durable_below));
-	volume_place(&explorer->volume, issuer->next++, pos);
+	for (uint32_t end = explorer->volume.writes[issuer->next].group_end; issuer->next < end; issuer->next++) {
+		write = &explorer->volume.writes[issuer->next];
+		write->line_off = off;
+		write->lines = pc_kset_lines(pc_get16(header.count));
+		write->data_off = data_off;
+		write->data_bytes = write->is_zero ? 0 : write->cells * CELL_BYTES;
+		data_off += write->data_bytes;
+		volume_place(&explorer->volume, issuer->next, pos);
+	}
 }
 
 /* (OR2) */
@@ -135,12 +140,12 @@ static bool is_older_than_log(const struct explorer *explorer, const struct clea
 
 	for (uint32_t i = 0; i < PCM_BLOCK / CELL_BYTES; i++) {
 		const struct cell_history *history = &volume->history[key->off / CELL_BYTES + i];
-		uint32_t number = volume_number(data, i);
+		uint64_t shown = volume_shown_pos(volume, data + (size_t)i * CELL_BYTES, (uint32_t)(key->off / CELL_BYTES) + i);
 
 		for (uint32_t j = 0; j < history->count; j++) {
 			uint64_t pos = volume->writes[history->writes[j]].pos;
 
-			if (pos >> 32 == seq && (number > volume->issued || pos > volume->writes[number].pos))
+			if (pos >> 32 == seq && (shown == UINT64_MAX || pos > shown))
 				return true;
 		}
 	}
@@ -278,9 +283,10 @@ static bool has_older(const struct explorer *explorer, const struct clean_key *k
 	uint64_t end = pc_min64(key->off + PCM_BLOCK, (uint64_t)(write->first + write->cells) * CELL_BYTES);
 
 	for (uint32_t cell = from; (uint64_t)cell * CELL_BYTES < end; cell++) {
-		uint32_t number = volume_number(durable + key->data_off, cell - (uint32_t)(key->off / CELL_BYTES));
+		const uint8_t *bytes = durable + key->data_off + ((uint64_t)cell * CELL_BYTES - key->off);
+		uint64_t shown = volume_shown_pos(&explorer->volume, bytes, cell);
 
-		if (number > explorer->volume.issued || explorer->volume.writes[number].pos < write->pos)
+		if (shown == UINT64_MAX || shown < write->pos)
 			return true;
 	}
 	return false;

@@ -84,7 +84,8 @@ static void remember_write(struct volume *volume, uint32_t number, uint32_t firs
 		memset(volume->shown + volume->writes_room, 0, (room - volume->writes_room) * sizeof(*volume->shown));
 		volume->writes_room = room;
 	}
-	volume->writes[number] = (struct volume_write){ .first = first, .cells = cells };
+	volume->writes[number] =
+		(struct volume_write){ .first = first, .cells = cells, .group = number, .group_end = number + 1 };
 }
 
 uint32_t volume_issue(struct volume *volume, uint64_t off, uint64_t len, uint8_t *buf)
@@ -99,6 +100,23 @@ uint32_t volume_issue(struct volume *volume, uint64_t off, uint64_t len, uint8_t
 	return number;
 }
 
+uint32_t volume_issue_zeroes(struct volume *volume, uint64_t off, uint64_t len)
+{
+	uint32_t number = ++volume->issued;
+
+	remember_write(volume, number, (uint32_t)(off / CELL_BYTES), (uint32_t)(len / CELL_BYTES));
+	volume->writes[number].is_zero = true;
+	return number;
+}
+
+void volume_group(struct volume *volume, uint32_t first, uint32_t end)
+{
+	for (uint32_t number = first; number < end; number++) {
+		volume->writes[number].group = first;
+		volume->writes[number].group_end = end;
+	}
+}
+
 static void insert(const struct volume *volume, struct cell_history *history, uint32_t number)
 {
 	uint32_t at = history->count;
@@ -111,6 +129,7 @@ static void insert(const struct volume *volume, struct cell_history *history, ui
 		history->writes[at] = history->writes[at - 1];
 	history->writes[at] = number;
 	history->count++;
+	history->has_zeroes |= volume->writes[number].is_zero;
 }
 
 void volume_place(struct volume *volume, uint32_t number, uint64_t pos)
@@ -194,9 +213,45 @@ static bool read_cell(struct trial *trial, uint32_t cell, uint32_t *ret_later)
 	return later > 0 || number == 0;
 }
 
+static bool is_unknown(const struct trial *trial, uint32_t cell)
+{
+	return trial->question->unknown != NULL && trial->question->unknown[cell] != 0;
+}
+
 static uint64_t pos_of(const struct volume *volume, uint32_t number)
 {
 	return number == 0 ? 0 : volume->writes[number].pos;
+}
+
+static uint64_t history_pos(const struct volume *volume, const struct cell_history *history, uint32_t at)
+{
+	return volume->writes[history->writes[at]].pos;
+}
+
+uint64_t volume_shown_pos(const struct volume *volume, const uint8_t *bytes, uint32_t cell)
+{
+	const struct cell_history *history = &volume->history[cell];
+	uint32_t number = volume_number(bytes, 0);
+
+	if (number > volume->issued)
+		return UINT64_MAX;
+	for (uint32_t at = number == 0 ? history->count : 0; at > 0; at--)
+		if (volume->writes[history->writes[at - 1]].is_zero)
+			return history_pos(volume, history, at - 1);
+	return pos_of(volume, number);
+}
+
+/* The last position up to `at` after which the cell was zeroes; at the beginning it was. */
+static uint64_t zeroes_before(const struct volume *volume, uint32_t cell, uint64_t at)
+{
+	const struct cell_history *history = &volume->history[cell];
+	uint32_t i = history->count;
+
+	while (i > 0 && history_pos(volume, history, i - 1) > at)
+		i--;
+	for (; i > 0 && !volume->writes[history->writes[i - 1]].is_zero; i--)
+		at = history_pos(volume, history, i - 1) - 1;
+	return at;
 }
 
 static bool judge_prefix_cell(struct trial *trial, uint32_t cell)
@@ -208,6 +263,8 @@ static bool judge_prefix_cell(struct trial *trial, uint32_t cell)
 
 	if (!read_cell(trial, cell, &later))
 		return false;
+	if (verdict->number == 0 && history->has_zeroes)
+		return true; /* judge_zeroes() */
 	pos = pos_of(trial->volume, verdict->number);
 	if (pos > verdict->low)
 		verdict->low = pos;
@@ -226,6 +283,55 @@ static bool counts(const struct trial *trial, uint32_t number)
 	       (question->rule != VOLUME_CELLS || trial->volume->writes[number].required_since <= question->since);
 }
 
+/* Down from the highest position that all other cells allow, until every cell of zeroes was that at it. */
+static bool judge_zeroes(struct trial *trial)
+{
+	const struct volume *volume = trial->volume;
+	struct verdict *verdict = &trial->verdict;
+	uint64_t before;
+
+	do {
+		before = verdict->high;
+		for (uint32_t cell = 0; cell < volume->cells; cell++) {
+			if (!volume->history[cell].has_zeroes || is_unknown(trial, cell) ||
+			    volume_number(trial->image, cell) != 0)
+				continue;
+			verdict->high = zeroes_before(volume, cell, verdict->high);
+			if (verdict->high >= verdict->low)
+				continue;
+			verdict->cell = cell;
+			verdict->number = 0;
+			verdict->why = "no moment at which it was zeroes: a write is lost, or order is broken";
+			return false;
+		}
+	} while (verdict->high != before);
+	return true;
+}
+
+/* Which writes of zeroes, or what was there at first, can the cell show? If it can only be one, that one is there. */
+static bool judge_set_zeroes(struct trial *trial, uint32_t cell)
+{
+	const struct cell_history *history = &trial->volume->history[cell];
+	uint32_t candidates = 0;
+	uint32_t candidate = 0;
+	uint32_t at = history->count;
+
+	for (; at > 0; at--) {
+		uint32_t number = history->writes[at - 1];
+
+		if (trial->volume->writes[number].is_zero) {
+			candidates++;
+			candidate = number;
+		}
+		if (counts(trial, number))
+			break;
+	}
+	candidates += at == 0;
+	if (candidates == 1 && at > 0)
+		trial->volume->shown[candidate] = trial->volume->judgements;
+	return candidates > 0;
+}
+
 static bool judge_set_cell(struct trial *trial, uint32_t cell)
 {
 	const struct cell_history *history = &trial->volume->history[cell];
@@ -235,16 +341,13 @@ static bool judge_set_cell(struct trial *trial, uint32_t cell)
 	if (!read_cell(trial, cell, &later))
 		return false;
 	verdict->why = "a write that was promised is lost";
+	if (verdict->number == 0 && history->has_zeroes)
+		return judge_set_zeroes(trial, cell);
 	for (; later < history->count; later++)
 		if (counts(trial, history->writes[later]))
 			return false;
 	trial->volume->shown[verdict->number] = trial->volume->judgements;
 	return true;
-}
-
-static bool is_unknown(const struct trial *trial, uint32_t cell)
-{
-	return trial->question->unknown != NULL && trial->question->unknown[cell] != 0;
 }
 
 /* A write of which one cell is there is there with all its cells, but for those that a later one has. */
@@ -256,7 +359,7 @@ static bool judge_whole(struct trial *trial, uint32_t number)
 		uint32_t cell = write->first + i;
 
 		if (is_unknown(trial, cell) ||
-		    pos_of(trial->volume, volume_number(trial->image, cell)) >= write->pos)
+		    volume_shown_pos(trial->volume, trial->image + (size_t)cell * CELL_BYTES, cell) >= write->pos)
 			continue;
 		trial->verdict.cell = cell;
 		trial->verdict.number = number;
@@ -264,6 +367,17 @@ static bool judge_whole(struct trial *trial, uint32_t number)
 		return false;
 	}
 	return true;
+}
+
+/* With all that went out in one commit. */
+static bool judge_group(struct trial *trial, uint32_t number)
+{
+	const struct volume_write *write = &trial->volume->writes[number];
+	bool good = true;
+
+	for (uint32_t other = write->group; other < write->group_end && good; other++)
+		good = judge_whole(trial, other);
+	return good;
 }
 
 static bool judge_sets(struct trial *trial)
@@ -276,7 +390,7 @@ static bool judge_sets(struct trial *trial)
 		good = is_unknown(trial, cell) || judge_set_cell(trial, cell);
 	for (uint32_t number = 1; number <= trial->volume->issued && good && !by_cell; number++)
 		if (trial->volume->shown[number] == trial->volume->judgements)
-			good = judge_whole(trial, number);
+			good = judge_group(trial, number);
 	return good;
 }
 
@@ -286,7 +400,7 @@ static bool judge_prefix(struct trial *trial)
 
 	for (uint32_t cell = 0; cell < trial->volume->cells && good; cell++)
 		good = is_unknown(trial, cell) || judge_prefix_cell(trial, cell);
-	return good;
+	return good && judge_zeroes(trial);
 }
 
 struct verdict volume_judge(struct volume *volume, const uint8_t *image, const struct volume_question *question)

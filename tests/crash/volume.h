@@ -11,6 +11,9 @@
  *   VOLUME_SETS    what was promised is there, and of the rest any set of whole writes: between two flushes on page
  *                  granularity, and while several writers are at work
  *   VOLUME_CELLS   as before, but each cell by itself: a read that others overtook
+ *
+ * Zeroes carry no stamp: a cell of zeroes may be what was there at first, or any of the writes of zeroes to it. It is
+ * judged by whatever of these fits. Writes of one commit have one position; they are there together or not at all.
  */
 #ifndef PC_CRASH_VOLUME_H
 #define PC_CRASH_VOLUME_H
@@ -25,12 +28,16 @@ struct cell_history {
 	uint32_t *writes; /* numbers of the writes to this cell, by position, ascending */
 	uint32_t count;
 	uint32_t room;
+	bool has_zeroes; /* one of them is of zeroes */
 };
 
 struct volume_write {
 	uint64_t pos;        /* 0: has none, and cannot be seen */
 	uint32_t first;      /* cells */
 	uint32_t cells;
+	bool is_zero;        /* a write of zeroes */
+	uint32_t group;      /* numbers of one commit: the first, */
+	uint32_t group_end;  /* and behind the last */
 	uint64_t required_since; /* volume.promises when it was promised by itself; 0: it was not */
 	uint64_t returned;   /* to the caller, as the so manieth; 0: not yet */
 	uint64_t line_off;   /* of its key set's first line on the media; the next ones lie before it */
@@ -85,6 +92,12 @@ void volume_free(struct volume *volume);
 /* Begin the next write, and put its stamps into buf. off and len are multiples of CELL_BYTES. */
 uint32_t volume_issue(struct volume *volume, uint64_t off, uint64_t len, uint8_t *buf);
 
+/* The same for zeroes: there is nothing to be put into a buffer. */
+uint32_t volume_issue_zeroes(struct volume *volume, uint64_t off, uint64_t len);
+
+/* Numbers [first, end) go out in one commit. */
+void volume_group(struct volume *volume, uint32_t first, uint32_t end);
+
 /* From now on the write may be seen. */
 void volume_place(struct volume *volume, uint32_t number, uint64_t pos);
 
@@ -104,6 +117,9 @@ static inline bool volume_is_required(const struct volume *volume, uint32_t numb
 
 /* The number of the write that the cell of an image names, whether it is true or not. */
 uint32_t volume_number(const uint8_t *image, uint32_t cell);
+
+/* Position of the newest write that a cell with these bytes can show, 0: none; UINT64_MAX: never issued. */
+uint64_t volume_shown_pos(const struct volume *volume, const uint8_t *bytes, uint32_t cell);
 
 struct verdict volume_judge(struct volume *volume, const uint8_t *image, const struct volume_question *question);
 

@@ -56,6 +56,8 @@ void choose_geometry(struct explorer *explorer)
 		geometry->volume_bytes += PCM_KEY_MAX_BYTES;
 	geometry->align_bytes = prng_happens(&prng, 50) ? 1 : 512;
 	choose_tunables(&prng, geometry->tunables);
+	geometry->has_zero = prng_happens(&prng, 75);
+	geometry->has_punch = geometry->has_zero && prng_happens(&prng, 75);
 	if ((small & EXPLORER_SMALL_CACHE) != 0) {
 		geometry->segment_bytes = 16384;
 		geometry->segments = PCM_SEGMENTS_MIN;
@@ -141,6 +143,60 @@ static void do_write(struct explorer *explorer, unsigned flags)
 	write_range(explorer, choose_offset(explorer, &explorer->prng, len), len, flags);
 }
 
+/* Some of them in whole blocks: these can be zeroed as a range. */
+static void do_zero(struct explorer *explorer)
+{
+	struct volume *volume = &explorer->volume;
+	bool is_durable = explorer->geometry.granularity != PCACHE_GRANULARITY_PAGE;
+	unsigned flags = prng_happens(&explorer->prng, 20) ? PCACHE_WRITE_FUA : 0;
+	uint16_t flag = prng_happens(&explorer->prng, 50) ? PCM_KEY_DISCARD : PCM_KEY_ZERO;
+	uint64_t most = prng_happens(&explorer->prng, 10) ? volume->bytes : volume->bytes / 2;
+	uint64_t len = (1 + prng_below(&explorer->prng, most / CELL_BYTES)) * CELL_BYTES;
+	uint64_t off = choose_offset(explorer, &explorer->prng, len);
+	uint32_t number;
+	int ret;
+
+	if (prng_happens(&explorer->prng, 40) && len >= PCM_BLOCK) {
+		off = pc_align_down(off, PCM_BLOCK);
+		len = pc_align_down(len, PCM_BLOCK);
+	}
+	number = volume_issue_zeroes(volume, off, len);
+	explorer->issuers[0] = (struct issuer){ number, number + 1 };
+	ret = pc_zero_range(explorer->live->cache, flag, len, off, flags);
+	check_result(explorer, "zeroes", ret);
+	end_write(explorer, number, explorer->issuers[0].next, is_durable || (ret == 0 && flags != 0));
+}
+
+#define EXTENTS_MAX 4u
+
+/* One commit of several places. */
+static void do_write_atomic(struct explorer *explorer)
+{
+	struct volume *volume = &explorer->volume;
+	bool is_durable = explorer->geometry.granularity != PCACHE_GRANULARITY_PAGE;
+	unsigned flags = prng_happens(&explorer->prng, 20) ? PCACHE_WRITE_FUA : 0;
+	uint32_t count = 2 + (uint32_t)prng_below(&explorer->prng, EXTENTS_MAX - 1);
+	uint64_t stride = pc_align_down(volume->bytes / count, CELL_BYTES);
+	struct pcache_extent extents[EXTENTS_MAX];
+	uint32_t first = volume->issued + 1;
+	uint8_t *buf = explorer->scratch;
+	int ret;
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t len = (1 + prng_below(&explorer->prng, 12)) * CELL_BYTES;
+		uint64_t off = i * stride + prng_below(&explorer->prng, (stride - len) / CELL_BYTES + 1) * CELL_BYTES;
+
+		(void)volume_issue(volume, off, len, buf);
+		extents[i] = (struct pcache_extent){ .buf = buf, .len = len, .off = off };
+		buf += len;
+	}
+	volume_group(volume, first, first + count);
+	explorer->issuers[0] = (struct issuer){ first, first + count };
+	ret = pc_vector_write_atomic(explorer->live->cache, extents, count, flags);
+	check_result(explorer, "atomic write", ret);
+	end_write(explorer, first, explorer->issuers[0].next, is_durable || (ret == 0 && flags != 0));
+}
+
 /* Whole blocks, which reclaim may carry forward, with something before the first one now and then. */
 static void do_write_blocks(struct explorer *explorer)
 {
@@ -216,7 +272,7 @@ static void do_backing_fault(struct explorer *explorer)
 {
 	static const int errors[SIM_BACKING_FAULTS] = {
 		[SIM_SUBMIT_FAILS] = -EIO, [SIM_REAP_FAILS] = -EINTR, [SIM_WRITE_FAILS] = -EIO,
-		[SIM_WRITE_IS_SHORT] = -EIO, [SIM_SYNC_FAILS] = -EIO,
+		[SIM_WRITE_IS_SHORT] = -EIO, [SIM_SYNC_FAILS] = -EIO, [SIM_ZERO_FAILS] = -EIO,
 	};
 	enum sim_backing_fault fault = (enum sim_backing_fault)prng_below(&explorer->prng, SIM_BACKING_FAULTS);
 	struct sim_backing *backing = explorer->live->backing;
@@ -265,8 +321,12 @@ static void do_operation(struct explorer *explorer)
 	struct pcache *cache = explorer->live->cache;
 	uint64_t dice = prng_below(&explorer->prng, 100);
 
-	if (dice < 30)
+	if (dice < 22)
 		do_write(explorer, 0);
+	else if (dice < 26)
+		do_zero(explorer);
+	else if (dice < 30)
+		do_write_atomic(explorer);
 	else if (dice < 33)
 		do_turn_over(explorer);
 	else if (dice < 38)

@@ -4,6 +4,7 @@
  */
 #include "world.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,8 @@ void world_init(struct world *world, const struct geometry *geometry)
 	world->media = sim_media_new(bytes, geometry->granularity);
 	must(world->media != NULL, "no memory");
 	must(sim_backing_new(geometry->volume_bytes, geometry->align_bytes, &world->backing) == 0, "no memory");
+	world->backing->zero_refused = geometry->has_zero ? 0 : -EOPNOTSUPP;
+	world->backing->punch_refused = geometry->has_punch ? 0 : -EOPNOTSUPP;
 	sim_media_tag(world->media, is_meta, &world->geometry);
 }
 

@@ -19,6 +19,8 @@ struct geometry {
 	uint64_t volume_bytes;
 	uint32_t align_bytes; /* of the backing */
 	uint64_t tunables[PC_TUNABLES]; /* by enum pcache_tunable */
+	bool has_zero;  /* the backing can zero a range, */
+	bool has_punch; /* and punch a hole */
 };
 
 struct world {

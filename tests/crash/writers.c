@@ -60,12 +60,17 @@ static void round_write(struct participant *self)
 	struct explorer *explorer = self->explorer;
 	uint64_t len = (1 + prng_below(&explorer->prng, self->cells_max)) * CELL_BYTES;
 	uint64_t off = choose_round_offset(self, len);
-	uint32_t number = volume_issue(&explorer->volume, off, len, self->buf);
+	bool is_zero = prng_happens(&explorer->prng, 15);
+	uint32_t number = is_zero ? volume_issue_zeroes(&explorer->volume, off, len) :
+				    volume_issue(&explorer->volume, off, len, self->buf);
 	ssize_t ret;
 
 	explorer->issuers[self->number] = (struct issuer){ number, number + 1 };
-	ret = pc_io_write(explorer->live->cache, self->buf, len, off, PCACHE_NOWAIT);
-	if (ret == (ssize_t)len)
+	if (is_zero)
+		ret = pc_zero_range(explorer->live->cache, PCM_KEY_ZERO, len, off, PCACHE_NOWAIT);
+	else
+		ret = pc_io_write(explorer->live->cache, self->buf, len, off, PCACHE_NOWAIT);
+	if (ret == (is_zero ? 0 : (ssize_t)len))
 		end_write(explorer, number, number + 1, explorer->geometry.granularity != PCACHE_GRANULARITY_PAGE);
 	else if (ret != -EAGAIN)
 		fail_errno(explorer, "write among others", (int)ret);
