@@ -2,7 +2,7 @@
 /*
  * test_model.c - random operations against a plain array.
  *
- * Goal: whatever the order of writes, reads, flushes, drains and reopens, the cache reads as the array does, and so
+ * Goal: whatever the order of writes, zeroes, discards, reads, flushes, drains and reopens, the cache reads as the array does, and so
  * does the backing after the last drain. Method: a volume of 16 MiB behind a cache of 1 to 4 MiB, so that write-back
  * and reclaim run all the time, misses are kept, killed and carried forward, which is counted; lengths from 1 byte to
  * 4 MiB at every alignment, more in some places than in others.
@@ -70,6 +70,17 @@ static void choose_mode(struct walk *walk)
 	ck_assert_int_eq(pcache_set(walk->fx->cache, PCACHE_TUNABLE_MODE, mode), 0);
 }
 
+static void zero(struct fixture *fx, uint64_t off, size_t len, uint64_t kind)
+{
+	unsigned flags = kind % 8 == 0 ? PCACHE_WRITE_FUA : 0;
+
+	if (kind % 2 == 0)
+		ck_assert_int_eq(pcache_write_zeroes(fx->cache, off, len, flags), 0);
+	else
+		ck_assert_int_eq(pcache_discard(fx->cache, off, len, flags), 0);
+	memset(fx->model + off, 0, len);
+}
+
 static void step(struct walk *walk)
 {
 	struct fixture *fx = walk->fx;
@@ -78,8 +89,10 @@ static void step(struct walk *walk)
 	size_t len;
 
 	choose_range(walk, &off, &len);
-	if (kind < 550)
-		fixture_write_flags(fx, off, len, kind < 30 ? PCACHE_WRITE_FUA : 0);
+	if (kind < 60)
+		zero(fx, off, len, kind);
+	else if (kind < 550)
+		fixture_write_flags(fx, off, len, kind < 90 ? PCACHE_WRITE_FUA : 0);
 	else if (kind < 960)
 		fixture_check(fx, off, len);
 	else if (kind < 985)

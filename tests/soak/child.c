@@ -44,6 +44,21 @@ static void choose_place(struct writer *writer, uint64_t *ret_sector, uint64_t *
 	*ret_sectors = sectors;
 }
 
+/* 0, or what failed. */
+static int write_or_zero(struct writer *writer, unsigned flags)
+{
+	const struct lane *lane = writer->lane;
+	size_t len = lane->sectors * SECTOR;
+	ssize_t ret;
+
+	if (lane->is_zero && lane->begun % 2 == 0)
+		return pcache_discard(writer->cache, lane->sector * SECTOR, len, flags);
+	if (lane->is_zero)
+		return pcache_write_zeroes(writer->cache, lane->sector * SECTOR, len, flags);
+	ret = pcache_write(writer->cache, writer->buf, len, lane->sector * SECTOR, flags);
+	return ret == (ssize_t)len ? 0 : (ret < 0 ? (int)ret : -EIO);
+}
+
 /* (K3) */
 static void write_one(struct writer *writer)
 {
@@ -51,19 +66,18 @@ static void write_one(struct writer *writer)
 	struct lane *lane = writer->lane;
 	uint64_t version = lane->begun + 1;
 	unsigned flags = test_random_below(&writer->random, 64) == 0 ? PCACHE_WRITE_FUA : 0;
-	size_t len;
-	ssize_t ret;
+	int ret;
 
 	choose_place(writer, &lane->sector, &lane->sectors);
-	len = lane->sectors * SECTOR;
+	lane->is_zero = test_random_below(&writer->random, 8) == 0;
 	stamp_fill(writer->buf, lane->sector, lane->sectors, version);
 	lane->begun = version;
-	ret = pcache_write(writer->cache, writer->buf, len, lane->sector * SECTOR, flags);
-	if (ret != (ssize_t)len)
-		give_up(writer->soak, "write", (int)ret);
+	ret = write_or_zero(writer, flags);
+	if (ret < 0)
+		give_up(writer->soak, "write", ret);
 	lane->returned = version;
 	for (uint64_t i = 0; i < lane->sectors; i++)
-		diary->versions[lane->sector + i] = version;
+		diary->versions[lane->sector + i] = lane_version(lane);
 	lane->settled = version;
 	diary->writes++;
 }

@@ -22,16 +22,26 @@ static void complain(struct soak *soak, const char *where, uint64_t sector, uint
 		       (uintmax_t)sector, lane_of(sector), (uintmax_t)soak->diary->versions[sector], (uintmax_t)found, state);
 }
 
+/* Does the sector hold this version? */
+static bool shows(const uint8_t *buf, uint64_t sector, uint64_t version, uint64_t *ret_found, enum stamp_state *ret_state)
+{
+	*ret_found = 0;
+	*ret_state = stamp_check(buf, sector, ret_found);
+	if ((version & VERSION_ZEROES) == 0)
+		return *ret_state == STAMP_WHOLE && *ret_found == version;
+	return buf[0] == 0 && memcmp(buf, buf + 1, SECTOR - 1) == 0;
+}
+
 bool soak_compare(struct soak *soak, const uint8_t *buf, uint64_t sector, uint64_t sectors, const char *where)
 {
 	static const char *const names[] = { "whole", "mixed", "garbage" };
 	bool good = true;
 
 	for (uint64_t i = 0; i < sectors; i++) {
-		uint64_t found = 0;
-		enum stamp_state state = stamp_check(buf + i * SECTOR, sector + i, &found);
+		enum stamp_state state;
+		uint64_t found;
 
-		if (state == STAMP_WHOLE && found == soak->diary->versions[sector + i])
+		if (shows(buf + i * SECTOR, sector + i, soak->diary->versions[sector + i], &found, &state))
 			continue;
 		complain(soak, where, sector + i, found, names[state]);
 		good = false;
@@ -49,7 +59,7 @@ static bool say(const char *what, int error)
 static void settle_range(struct soak *soak, const struct lane *lane, uint64_t sectors)
 {
 	for (uint64_t i = 0; i < sectors; i++)
-		soak->diary->versions[lane->sector + i] = lane->begun;
+		soak->diary->versions[lane->sector + i] = lane_version(lane);
 }
 
 /* (K2) The number of sectors from the front that show the write; what follows is compared later. */
@@ -63,13 +73,15 @@ static bool settle_begun(struct soak *soak, struct lane *lane, struct pcache *ca
 	if (ret != (ssize_t)len)
 		return say("read of a write that was under way", (int)ret);
 	while (shown < lane->sectors) {
-		uint64_t found = 0;
+		enum stamp_state state;
+		uint64_t found;
 
-		if (stamp_check(soak->buf + shown * SECTOR, lane->sector + shown, &found) != STAMP_WHOLE ||
-		    found != lane->begun)
+		if (!shows(soak->buf + shown * SECTOR, lane->sector + shown, lane_version(lane), &found, &state))
 			break;
 		shown++;
 	}
+	if (lane->is_zero && shown < lane->sectors)
+		shown = 0; /* one piece, and absent: the first zeroes may be older ones */
 	settle_range(soak, lane, shown);
 	if (shown == lane->sectors || shown % piece == 0)
 		return true;

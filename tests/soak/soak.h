@@ -43,6 +43,7 @@ struct lane {
 	_Atomic uint64_t settled;  /* version of the last one that is in `versions` */
 	uint64_t sector;           /* of the write that began last */
 	uint64_t sectors;
+	bool is_zero;              /* it is of zeroes, which carry no stamp */
 	uint64_t random;
 };
 
@@ -53,7 +54,7 @@ struct diary {
 	_Atomic uint64_t lost;           /* sectors that do not hold what they must */
 	struct verdict verdict;          /* of the writer */
 	struct lane lanes[LANES];
-	uint64_t versions[]; /* by sector */
+	uint64_t versions[]; /* by sector; with VERSION_ZEROES: no stamp */
 };
 
 struct soak {
@@ -71,6 +72,14 @@ struct soak {
 	uint64_t close_us;
 	uint8_t *buf; /* PIECE_BYTES, of the judge */
 };
+
+#define VERSION_ZEROES (1ull << 63)
+
+/* Of the write that began last, as it is in `versions`. */
+static inline uint64_t lane_version(const struct lane *lane)
+{
+	return lane->begun | (lane->is_zero ? VERSION_ZEROES : 0);
+}
 
 static inline unsigned lane_of(uint64_t sector)
 {
