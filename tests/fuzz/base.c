@@ -69,6 +69,9 @@ static void do_operation(struct pcache *cache, uint64_t i)
 	memset(data, (int)i, sizeof(data));
 	ret = pc_io_write(cache, data, len, off, 0);
 	expect(ret == (ssize_t)len, "write of a base image", ret);
+	if (i % 3 == 1)
+		ret = pc_zero_range(cache, i % 2 == 0 ? PCM_KEY_ZERO : PCM_KEY_DISCARD, len * 2, off / 2, 0);
+	expect(ret >= 0, "zeroes of a base image", ret);
 	read_some(cache, 2 * i);
 	read_some(cache, 2 * i + 1);
 	if (i % 8 == 7)

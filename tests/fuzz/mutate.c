@@ -150,6 +150,23 @@ static void add_lengths(struct input *input)
 	input->patches[input->count++] = patch;
 }
 
+/* A key that loses its data, and says what its range is instead; now and then two things, or nothing. */
+static void add_empty(struct input *input)
+{
+	struct fuzz_patch patch = make_patch(input);
+
+	patch.place = PLACE_LINE;
+	patch.action = ACTION_SET;
+	patch.off = sizeof(struct pcm_kset) + offsetof(struct pcm_key, data_crc);
+	patch.len = 3; /* with the flags and the volume behind it */
+	patch.value = pc_le64((uint64_t)(below(input, 8) == 0 ? below(input, 32) : 1u << below(input, 4)) << 32);
+	input->patches[input->count++] = patch;
+	patch.off = sizeof(struct pcm_kset) + offsetof(struct pcm_key, stored_len);
+	patch.len = 2;
+	patch.value = pc_le64(0);
+	input->patches[input->count++] = patch;
+}
+
 static void change_head(struct input *input)
 {
 	switch (below(input, 4)) {
@@ -198,7 +215,10 @@ static void change(struct input *input)
 	} else if (dice == 10 && input->count < input->room) {
 		add_kill(input);
 	} else if (dice < 3 && input->count + 2 <= input->room) {
-		add_lengths(input);
+		if (below(input, 3) == 0)
+			add_empty(input);
+		else
+			add_lengths(input);
 	} else if (dice < 6 && input->count < input->room) {
 		input->patches[input->count++] = make_patch(input);
 	} else if (dice < 7 && input->count > 0) {
