@@ -174,7 +174,16 @@ enum pcache_tunable {
 	PCACHE_TUNABLE_WRITEBACK_PAUSED = 9, /**< 1: write-back waits for a drain, or for a writer without space. 0: goes on. */
 	PCACHE_TUNABLE_MODE = 10,            /**< enum pcache_mode, from #PCACHE_MODE_WRITEBACK on; kept on the media. */
 	PCACHE_TUNABLE_BACKING_WAIT_MS = 11, /**< pcache_config::backing_wait_ms; 0: errors of the backing are told at once. */
+	/** Write-back that the high mark started stops when no more log bytes than this are dirty. #PCACHE_DIRTY_LOW_HALF: half of
+	 *  the high mark, whatever that is; more than the high mark counts as that. */
+	PCACHE_TUNABLE_DIRTY_LOW = 12,
+	PCACHE_TUNABLE_QUEUE_DEPTH = 13, /**< Writes to the backing in flight, from the next batch on; 1..256. The system may give less. */
+	/** Bytes per second to the backing; 0: no limit. For drains, close and writers without space there is none. */
+	PCACHE_TUNABLE_WRITEBACK_RATE = 14,
 };
+
+/** @brief #PCACHE_TUNABLE_DIRTY_LOW: half of the high mark. */
+#define PCACHE_DIRTY_LOW_HALF UINT64_MAX
 
 /** @brief What it takes to make a store on the media durable. */
 enum pcache_granularity {
@@ -228,7 +237,8 @@ typedef void (*pcache_state_fn)(enum pcache_state from, enum pcache_state to, in
 /**
  * @brief Reports the progress of a drain.
  *
- * Called in the thread that called pcache_drain(), with no lock held.
+ * Called in the thread that called pcache_drain(), with no lock held, after each batch and each 8 MiB of one: the figures may be
+ * those of the last call.
  *
  * @param done_bytes   media log bytes of this drain that are on the backing
  * @param total_bytes  media log bytes that were dirty when the drain began
@@ -273,6 +283,8 @@ struct pcache_config {
 	 * tries again after 20 ms, then ever later, up to a second, for ever. Default 10,000 ms.
 	 */
 	uint32_t backing_wait_ms;
+	uint64_t dirty_low_bytes; /**< Write-back that the high mark started stops when no more log is dirty. Default: half of the high mark. */
+	uint64_t writeback_rate;  /**< Bytes per second to the backing, while nobody waits for them. Default: no limit. */
 };
 
 /**
@@ -658,10 +670,11 @@ int pcache_flush(struct pcache *cache, unsigned flags);
 /**
  * @brief Write everything that is dirty now to the backing, and sync it.
  *
- * Bounded by what was dirty at the call; writes that come later are not waited for.
+ * Bounded by what was dirty at the call; writes that come later are not waited for. A cancelled drain ends at the next call of
+ * @p progress; the batch that is on its way then is finished in the background.
  *
  * @param cache     an open cache
- * @param progress  called after each batch, or NULL
+ * @param progress  called as it gets on, or NULL
  * @param arg       handed to @p progress
  * @param flags     must be 0
  * @return 0; -ECANCELED; -EIO or another error of the backing (the data stays safe in the cache and is

@@ -183,6 +183,15 @@ int pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, size_t 
 	return (uint64_t)count == len ? 0 : -EIO;
 }
 
+void pc_backing_set_depth(struct pc_backing *backing, uint32_t queue_depth)
+{
+	if (queue_depth == 0 || queue_depth == backing->queue_depth)
+		return;
+	backing->queue_depth = (uint32_t)pc_min64(queue_depth, PC_BACKING_DEPTH_MAX);
+	if (backing->ops->make_room != NULL)
+		backing->ops->make_room(backing, backing->queue_depth);
+}
+
 static void close_absent(struct pc_backing *backing)
 {
 	free(backing);

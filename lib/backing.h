@@ -48,6 +48,8 @@ struct pc_backing_ops {
 	/* Synchronous write in the calling thread, aligned as requests are; bytes written, or negative errno. */
 	int64_t (*write)(struct pc_backing *backing, const void *buf, uint64_t off, size_t len);
 	int (*sync)(struct pc_backing *backing);
+	/* Nothing is in flight: room for so many, as far as the system has it. NULL: there always is. */
+	void (*make_room)(struct pc_backing *backing, uint32_t depth);
 	/* The descriptor that serves a read without a wait in its submission, or -1. NULL: there is none. */
 	int (*direct_fd)(const struct pc_backing *backing, const struct pc_io *io);
 	/*
@@ -114,6 +116,9 @@ static inline int pc_backing_note_result(struct pc_backing *backing, int ret)
 }
 /* Write exactly len bytes in the calling thread, aligned as requests are; after an error some of them may be written. */
 int pc_backing_write(struct pc_backing *backing, const void *buf, uint64_t off, size_t len);
+
+/* From the next run on; 0: as it is. May come out lower where the system has less. Not during a run. */
+void pc_backing_set_depth(struct pc_backing *backing, uint32_t queue_depth);
 
 static inline int pc_backing_sync(struct pc_backing *backing)
 {

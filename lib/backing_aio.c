@@ -42,6 +42,7 @@ struct aio_backing {
 	int tail_fd;            /* buffered, or -1 */
 	uint64_t direct_end;    /* from here on through tail_fd; the size where there is no tail */
 	io_context_t queue;     /* NULL: every request is done in the calling thread */
+	uint32_t queue_room;    /* requests that it was made for */
 	struct pc_io *finished; /* done in submit, waiting to be reaped; linked by private_data */
 	struct iocb iocbs[PC_BACKING_DEPTH_MAX];
 	struct iocb *idle[PC_BACKING_DEPTH_MAX]; /* those not in the kernel, idle_count of them */
@@ -333,12 +334,30 @@ static void aio_close(struct pc_backing *backing)
 	free(aio);
 }
 
+/* A larger queue is a new one. Where the system has none left, the old one stays, and the depth is what it has room for. */
+static void aio_make_room(struct pc_backing *backing, uint32_t depth)
+{
+	struct aio_backing *aio = aio_of(backing);
+	io_context_t larger = NULL;
+
+	if (aio->queue == NULL || depth <= aio->queue_room)
+		return;
+	if (io_setup((int)depth, &larger) < 0) {
+		backing->queue_depth = aio->queue_room;
+		return;
+	}
+	io_destroy(aio->queue);
+	aio->queue = larger;
+	aio->queue_room = depth;
+}
+
 static const struct pc_backing_ops aio_ops = {
 	.submit = aio_submit,
 	.reap = aio_reap,
 	.read = aio_read,
 	.write = aio_write,
 	.sync = aio_sync,
+	.make_room = aio_make_room,
 	.direct_fd = aio_direct_fd,
 	.zero = aio_zero,
 	.close = aio_close,
@@ -478,6 +497,7 @@ static void open_queue(struct aio_backing *aio, const struct pc_log *log)
 
 	for (;;) {
 		error = io_setup((int)aio->base.queue_depth, &aio->queue);
+		aio->queue_room = aio->base.queue_depth;
 		if (error != -EAGAIN || aio->base.queue_depth == 1)
 			break;
 		aio->base.queue_depth /= 2;

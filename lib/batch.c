@@ -336,6 +336,7 @@ static int fill_run(struct batch *batch, const struct run *run, const struct pc_
 static int write_wave(struct batch *batch)
 {
 	struct pcache *cache = batch->cache;
+	uint64_t bytes = 0;
 	int ret = read_partial(batch);
 
 	for (unsigned i = 0; i < batch->run_count && ret == 0; i++)
@@ -348,7 +349,9 @@ static int write_wave(struct batch *batch)
 			       pcache_strerror(ret));
 	pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_IOS, batch->run_count);
 	for (unsigned i = 0; i < batch->run_count; i++)
-		pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_BYTES, batch->ios[i].len);
+		bytes += batch->ios[i].len;
+	pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_BYTES, bytes);
+	pc_pace_wave(cache, bytes);
 	return 0;
 }
 
@@ -379,7 +382,7 @@ static int write_pieces(struct batch *batch)
 		batch->run_count = 0;
 		batch->buffer_used = 0;
 		while (at.piece < batch->piece_count && batch->run_count < WAVE_RUNS &&
-		       batch->buffer_used + RUN_BYTES <= WAVE_BYTES)
+		       batch->buffer_used + RUN_BYTES <= pc_pace_wave_bytes(batch->cache, WAVE_BYTES))
 			at = add_run(batch, at);
 		ret = atomic_load_explicit(&batch->cache->abandoned, memory_order_acquire) ? -ECANCELED : write_wave(batch);
 	}
@@ -437,7 +440,10 @@ static int write_and_sync(struct batch *batch, struct pc_pos from)
 int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos *end)
 {
 	struct batch batch = { .cache = cache, .end = *end };
-	int ret = write_and_sync(&batch, from);
+	int ret;
+
+	pc_backing_set_depth(cache->backing, (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_QUEUE_DEPTH));
+	ret = write_and_sync(&batch, from);
 
 	*end = batch.end;
 	batch_free(&batch);

@@ -128,6 +128,8 @@ struct pcache {
 	bool is_mute;                /* none may be called any more */
 	bool is_orphan;              /* close has returned; the write-back thread frees everything */
 	unsigned space_waiters;
+	uint64_t waves;              /* parts of batches that were written */
+	uint64_t pace_ns;            /* up to here the time is used up (Z1) */
 	struct pcache_queue *queues; /* of pcache_queue_create() */
 	bool high_water;             /* between the high and the low mark of dirty log */
 	bool stop;
@@ -459,6 +461,10 @@ static inline bool pc_identity_has(enum pcache_tunable tunable)
  * failed, a line that was lost ends the batch before it: *end says how far it went. -EIO if that is nowhere.
  */
 int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos *end);
+
+/* pace.c: a wave has been written; waits as the rate wants it. And how long one may be. */
+void pc_pace_wave(struct pcache *cache, uint64_t bytes);
+size_t pc_pace_wave_bytes(const struct pcache *cache, size_t most);
 
 /* writeback.c */
 int pc_writeback_step(struct pcache *cache); /* 1: a batch went out; 0: nothing could be done; or negative errno */

@@ -93,6 +93,9 @@ static const struct {
 	[PCACHE_TUNABLE_WRITEBACK_PAUSED] = { "writeback_paused", 0, 1 },
 	[PCACHE_TUNABLE_MODE] = { "mode", PCACHE_MODE_WRITEBACK, PCACHE_MODE_WRITEONLY },
 	[PCACHE_TUNABLE_BACKING_WAIT_MS] = { "backing_wait_ms", 0, UINT32_MAX },
+	[PCACHE_TUNABLE_DIRTY_LOW] = { "dirty_low_bytes", 0, UINT64_MAX },
+	[PCACHE_TUNABLE_QUEUE_DEPTH] = { "queue_depth", 1, QUEUE_DEPTH_MAX },
+	[PCACHE_TUNABLE_WRITEBACK_RATE] = { "writeback_rate", 0, UINT64_MAX },
 };
 
 bool pc_config_has_tunable(unsigned tunable)
@@ -131,6 +134,9 @@ static void fill_tunables(const struct pcache_config *in, uint64_t out[PC_TUNABL
 	out[PCACHE_TUNABLE_WRITEBACK_PAUSED] = 0;
 	out[PCACHE_TUNABLE_MODE] = in->mode == PCACHE_MODE_DEFAULT ? PC_TUNABLE_UNSET : in->mode;
 	out[PCACHE_TUNABLE_BACKING_WAIT_MS] = or_default(in->backing_wait_ms, BACKING_WAIT_DEFAULT);
+	out[PCACHE_TUNABLE_DIRTY_LOW] = or_default(in->dirty_low_bytes, PCACHE_DIRTY_LOW_HALF);
+	out[PCACHE_TUNABLE_QUEUE_DEPTH] = or_default(in->queue_depth, QUEUE_DEPTH_DEFAULT);
+	out[PCACHE_TUNABLE_WRITEBACK_RATE] = in->writeback_rate;
 }
 
 /* As the media has it. */

@@ -8,7 +8,7 @@
 #include "log.h"
 #include "util.h"
 
-#define PC_TUNABLES 12u
+#define PC_TUNABLES 15u
 #define PC_TUNABLE_UNSET UINT64_MAX /* of a setting that the media has: as it is there */
 
 struct pc_config {

@@ -198,12 +198,13 @@ static bool is_dirty_locked(const struct pcache *cache)
 	return pc_pos_cmp(pc_cache_head(cache), cache->dirty_tail) > 0;
 }
 
-/* A quarter dirty starts it, an eighth stops it, or what the user set. */
+/* The high mark starts it, the low one stops it. */
 static bool above_water_locked(struct pcache *cache)
 {
 	uint64_t dirty = pc_cache_log_bytes(cache, cache->dirty_tail, pc_cache_head(cache));
 	uint64_t high = pc_tunable(cache, PCACHE_TUNABLE_DIRTY_HIGH);
-	uint64_t mark = cache->high_water ? high / 2 : high;
+	uint64_t low = pc_tunable(cache, PCACHE_TUNABLE_DIRTY_LOW);
+	uint64_t mark = cache->high_water ? (low == PCACHE_DIRTY_LOW_HALF ? high / 2 : pc_min64(low, high)) : high;
 
 	cache->high_water = dirty > mark;
 	return cache->high_water;
@@ -311,6 +312,7 @@ void *pc_writeback_thread(void *arg)
 static int await_attempt_locked(struct pcache *cache, struct pc_patience *patience)
 {
 	uint64_t attempts = cache->health.attempts;
+	uint64_t waves = cache->waves;
 	struct pc_pos tail = cache->dirty_tail;
 	int ret;
 
@@ -322,46 +324,63 @@ static int await_attempt_locked(struct pcache *cache, struct pc_patience *patien
 	}
 	pc_worker_wake_locked(&cache->writeback);
 	ret = pc_patience_verdict_locked(cache, patience);
-	while (ret == 0 && cache->health.attempts == attempts && pc_pos_cmp(cache->dirty_tail, tail) == 0) {
+	while (ret == 0 && cache->health.attempts == attempts && cache->waves == waves &&
+	       pc_pos_cmp(cache->dirty_tail, tail) == 0) {
 		pc_patience_sleep_locked(cache, patience, &cache->progress);
 		ret = pc_patience_verdict_locked(cache, patience);
 	}
 	return ret;
 }
 
-static int report_locked(struct pcache *cache, struct pc_pos target, uint64_t total, pcache_progress_fn progress,
-			 void *arg)
+/* A drain that is under way. */
+struct drain {
+	struct pc_pos target;
+	uint64_t total;
+	uint64_t left; /* as reported last */
+	pcache_progress_fn progress;
+	void *arg;
+};
+
+static uint64_t left_locked(const struct pcache *cache, const struct drain *drain)
 {
 	struct pc_pos tail = cache->dirty_tail;
-	uint64_t left = pc_pos_cmp(tail, target) < 0 ? pc_cache_log_bytes(cache, tail, target) : 0;
+
+	return pc_pos_cmp(tail, drain->target) < 0 ? pc_cache_log_bytes(cache, tail, drain->target) : 0;
+}
+
+static int report_locked(struct pcache *cache, struct drain *drain)
+{
 	int ret;
 
-	if (progress == NULL)
+	if (drain->progress == NULL)
 		return 0;
+	drain->left = pc_min64(left_locked(cache, drain), drain->left);
 	pthread_mutex_unlock(&cache->state_lock);
-	ret = progress(total - pc_min64(left, total), total, arg);
+	ret = drain->progress(drain->total - drain->left, drain->total, drain->arg);
 	pthread_mutex_lock(&cache->state_lock);
 	return ret == 0 ? 0 : -ECANCELED;
 }
 
 int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *arg)
 {
-	struct pc_pos target = pc_cache_head(cache);
+	struct drain drain = { .target = pc_cache_head(cache), .progress = progress, .arg = arg };
 	struct pc_patience patience;
-	uint64_t total;
 	int ret = 0;
 
 	pthread_mutex_lock(&cache->state_lock);
 	cache->drainers++;
-	if (pc_pos_cmp(target, cache->drain_goal) > 0)
-		cache->drain_goal = target;
-	total = pc_pos_cmp(cache->dirty_tail, target) < 0 ? pc_cache_log_bytes(cache, cache->dirty_tail, target) : 0;
+	if (pc_pos_cmp(drain.target, cache->drain_goal) > 0)
+		cache->drain_goal = drain.target;
+	drain.total = left_locked(cache, &drain);
+	drain.left = drain.total;
 	pc_patience_begin_locked(cache, &patience);
-	while (ret == 0 && pc_pos_cmp(cache->dirty_tail, target) < 0) {
+	while (ret == 0 && pc_pos_cmp(cache->dirty_tail, drain.target) < 0) {
 		ret = await_attempt_locked(cache, &patience);
 		if (ret == 0)
-			ret = report_locked(cache, target, total, progress, arg);
+			ret = report_locked(cache, &drain);
 	}
+	if (ret == 0 && drain.left != 0) /* it ended while the last report was made */
+		ret = report_locked(cache, &drain);
 	if (--cache->drainers == 0)
 		cache->drain_goal = (struct pc_pos){ 0 };
 	pthread_mutex_unlock(&cache->state_lock);

@@ -96,6 +96,75 @@ START_TEST(drain_cancelled_stops_and_later_drain_finishes)
 }
 END_TEST
 
+/* One batch, in waves of 1 MiB, which a rate makes short; the drain itself is not slowed. */
+START_TEST(drain_is_cancelled_in_the_middle_of_a_batch)
+{
+	struct fixture *fx = fixture_make(8 * MIB, 8 * MIB, SEGMENT_SMALL);
+	struct progress progress = { .monotone = true, .cancel_at = 1 };
+
+	fixture_keep_dirty(fx);
+	fx->config.batch_bytes = 64 * MIB;
+	fx->config.writeback_rate = 1;
+	fixture_open(fx, PCACHE_OPEN_CREATE);
+	fixture_write(fx, 0, 4 * MIB);
+	ck_assert_int_eq(pcache_drain(fx->cache, note_progress, &progress, 0), -ECANCELED);
+	ck_assert_uint_eq(progress.calls, 1);
+	ck_assert_uint_eq(progress.done_bytes, 0);
+	progress = (struct progress){ .monotone = true };
+	ck_assert_int_eq(pcache_drain(fx->cache, note_progress, &progress, 0), 0);
+	ck_assert(progress.monotone);
+	ck_assert_uint_eq(progress.done_bytes, progress.total_bytes);
+	fixture_check_backing(fx);
+	fixture_free(fx);
+}
+END_TEST
+
+struct pourer {
+	struct fixture *fx;
+	_Atomic bool stop;
+	_Atomic uint64_t writes;
+	int error;
+};
+
+static void *pour(void *arg)
+{
+	struct pourer *pourer = arg;
+	uint8_t block[4096] = { 0 };
+
+	while (!pourer->stop && pourer->error == 0) {
+		ssize_t ret = pcache_write(pourer->fx->cache, block, sizeof(block), pourer->writes % 1024 * 4096, 0);
+
+		if (ret != (ssize_t)sizeof(block))
+			pourer->error = (int)ret;
+		pourer->writes++;
+	}
+	return NULL;
+}
+
+START_TEST(drain_under_constant_writes_ends)
+{
+	struct fixture *fx = make_dirty(128 * KIB);
+	struct pourer pourer = { .fx = fx };
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, pour, &pourer), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t writes = pourer.writes;
+
+		while (pourer.writes < writes + 16) /* some of them before, some while it is at work */
+			slow_down(100);
+		fixture_drain(fx);
+	}
+	pourer.stop = true;
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(pourer.error, 0);
+	memset(fx->model, 0, (pourer.writes < 1024 ? pourer.writes : 1024) * 4096);
+	fixture_drain(fx);
+	fixture_check_backing(fx);
+	fixture_free(fx);
+}
+END_TEST
+
 START_TEST(drain_of_clean_cache_does_nothing)
 {
 	struct fixture *fx = fixture_make_open(2 * MIB, CACHE_SMALL, SEGMENT_SMALL);
@@ -512,6 +581,8 @@ static Suite *make_suite(void)
 	tcase_add_test(tests, drain_makes_backing_equal_to_model);
 	tcase_add_test(tests, drain_reports_progress_that_only_grows);
 	tcase_add_test(tests, drain_cancelled_stops_and_later_drain_finishes);
+	tcase_add_test(tests, drain_is_cancelled_in_the_middle_of_a_batch);
+	tcase_add_test(tests, drain_under_constant_writes_ends);
 	tcase_add_test(tests, drain_of_clean_cache_does_nothing);
 	tcase_add_test(tests, close_with_drain_makes_backing_equal_to_model);
 	tcase_add_test(tests, write_after_drain_is_dirty_until_next_drain);

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #define VOLUME_BYTES (4 * MIB)
+#define GIB          (1024 * MIB)
 
 static void set(struct fixture *fx, enum pcache_tunable tunable, uint64_t value)
 {
@@ -167,6 +168,9 @@ static const struct {
 	{ PCACHE_TUNABLE_READ_VERIFY, 0, 2 },
 	{ PCACHE_TUNABLE_WRITEBACK_PAUSED, 0, 1 },
 	{ PCACHE_TUNABLE_MODE, PCACHE_MODE_WRITEBACK, PCACHE_MODE_WRITEONLY },
+	{ PCACHE_TUNABLE_DIRTY_LOW, 0, UINT64_MAX },
+	{ PCACHE_TUNABLE_QUEUE_DEPTH, 1, 256 },
+	{ PCACHE_TUNABLE_WRITEBACK_RATE, 0, UINT64_MAX },
 };
 
 START_TEST(tunable_is_refused_outside_its_limits)
@@ -194,8 +198,8 @@ START_TEST(tunable_that_does_not_exist_is_refused)
 	struct fixture *fx = make_quiet();
 	uint64_t value = 5;
 
-	ck_assert_int_eq(pcache_set(fx->cache, (enum pcache_tunable)(sizeof(limits) / sizeof(limits[0])), 0), -EINVAL);
-	ck_assert_int_eq(pcache_get(fx->cache, (enum pcache_tunable)(sizeof(limits) / sizeof(limits[0])), &value), -EINVAL);
+	ck_assert_int_eq(pcache_set(fx->cache, (enum pcache_tunable)99, 0), -EINVAL);
+	ck_assert_int_eq(pcache_get(fx->cache, (enum pcache_tunable)99, &value), -EINVAL);
 	ck_assert_int_eq(pcache_get(fx->cache, PCACHE_TUNABLE_FILL, NULL), -EINVAL);
 	ck_assert_int_eq(pcache_set(NULL, PCACHE_TUNABLE_FILL, 0), -EINVAL);
 	ck_assert_int_eq(pcache_get(NULL, PCACHE_TUNABLE_FILL, &value), -EINVAL);
@@ -232,6 +236,92 @@ START_TEST(gc_percent_outlives_the_close)
 }
 END_TEST
 
+/* Dirty now, once write-back has come to rest. */
+static uint64_t dirty_at_rest(struct fixture *fx)
+{
+	uint64_t batches = 0;
+
+	do {
+		batches = fixture_stats(fx).writeback_batches;
+		give_chances();
+	} while (fixture_stats(fx).writeback_batches != batches || batches == 0);
+	return fixture_stats(fx).dirty_log_bytes;
+}
+
+START_TEST(low_dirty_mark_stops_writeback)
+{
+	static const struct {
+		uint64_t low;
+		uint64_t at_most;
+	} marks[] = { { 0, 0 }, { 256 * KIB, 256 * KIB }, { PCACHE_DIRTY_LOW_HALF, 512 * KIB } };
+	struct fixture *fx = make_quiet();
+
+	set(fx, PCACHE_TUNABLE_BATCH_BYTES, 1);
+	set(fx, PCACHE_TUNABLE_DIRTY_LOW, marks[_i].low);
+	fixture_write(fx, 0, 2 * MIB);
+	set(fx, PCACHE_TUNABLE_DIRTY_HIGH, MIB);
+	while (fixture_stats(fx).dirty_log_bytes > marks[_i].at_most)
+		slow_down(1000);
+	if (marks[_i].low != 0) /* it did not go on to the end */
+		ck_assert_uint_gt(dirty_at_rest(fx), marks[_i].at_most / 2);
+	finish(fx);
+}
+END_TEST
+
+START_TEST(low_dirty_mark_above_the_high_one_counts_as_that)
+{
+	struct fixture *fx = make_quiet();
+
+	set(fx, PCACHE_TUNABLE_DIRTY_LOW, UINT64_MAX - 1);
+	fixture_write(fx, 0, MIB);
+	set(fx, PCACHE_TUNABLE_DIRTY_HIGH, 0);
+	wait_until_clean(fx);
+	finish(fx);
+}
+END_TEST
+
+START_TEST(queue_depth_changes_between_batches)
+{
+	static const uint32_t depths[] = { 1, 256, 3, 64 };
+	struct fixture *fx = make_quiet();
+
+	for (unsigned i = 0; i < sizeof(depths) / sizeof(depths[0]); i++) {
+		set(fx, PCACHE_TUNABLE_QUEUE_DEPTH, depths[i]);
+		for (unsigned j = 0; j < 150; j++)
+			fixture_write(fx, j * 16384 + i * 4096, 4096);
+		fixture_drain(fx);
+		fixture_check_backing(fx);
+	}
+	finish(fx);
+}
+END_TEST
+
+/* The rate is so low that what it allows would take days. */
+START_TEST(writeback_rate_holds_back_until_somebody_waits)
+{
+	struct fixture *fx = make_quiet();
+
+	set(fx, PCACHE_TUNABLE_WRITEBACK_RATE, 1);
+	set(fx, PCACHE_TUNABLE_BATCH_BYTES, 1);
+	fixture_write(fx, 0, 2 * MIB);
+	set(fx, PCACHE_TUNABLE_DIRTY_HIGH, 0);
+	give_chances();
+	ck_assert_uint_gt(fixture_stats(fx).dirty_log_bytes, 0);
+	if (_i == 0) { /* a drain */
+		fixture_drain(fx);
+	} else if (_i == 1) { /* writers without space */
+		fixture_write(fx, 0, 4 * MIB);
+		fixture_write(fx, 0, 4 * MIB);
+	} else if (_i == 2) { /* another rate */
+		set(fx, PCACHE_TUNABLE_WRITEBACK_RATE, GIB);
+		wait_until_clean(fx);
+	} else { /* close */
+		fixture_reopen(fx);
+	}
+	finish(fx);
+}
+END_TEST
+
 START_TEST(gc_percent_cannot_be_set_read_only)
 {
 	struct fixture *fx = fixture_make_open(VOLUME_BYTES, CACHE_SMALL, SEGMENT_SMALL);
@@ -260,6 +350,10 @@ static Suite *make_suite(void)
 	tcase_add_loop_test(tests, tunable_is_refused_outside_its_limits, 0, (int)(sizeof(limits) / sizeof(limits[0])));
 	tcase_add_test(tests, tunable_that_does_not_exist_is_refused);
 	tcase_add_test(tests, gc_percent_outlives_the_close);
+	tcase_add_loop_test(tests, low_dirty_mark_stops_writeback, 0, 3);
+	tcase_add_test(tests, low_dirty_mark_above_the_high_one_counts_as_that);
+	tcase_add_test(tests, queue_depth_changes_between_batches);
+	tcase_add_loop_test(tests, writeback_rate_holds_back_until_somebody_waits, 0, 4);
 	tcase_add_test(tests, gc_percent_cannot_be_set_read_only);
 	return suite;
 }

@@ -29,9 +29,9 @@ HEADER_ROWS = [
 
 # The flows and the public functions. They may include every interface.
 FLOW_SOURCES = [
-    "around.c", "batch.c", "cache.c", "clean.c", "enter.c", "hold.c", "identity.c", "io.c", "miss.c", "move.c", "patience.c",
-    "plan.c", "range.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "vector.c", "writeback.c",
-    "zero.c", "pcache.c",
+    "around.c", "batch.c", "cache.c", "clean.c", "enter.c", "hold.c", "identity.c", "io.c", "miss.c", "move.c",
+    "pace.c", "patience.c", "plan.c", "range.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "vector.c",
+    "writeback.c", "zero.c", "pcache.c",
 ]
 
 PUBLIC_HEADER = "pcache.h"
