@@ -111,6 +111,64 @@ START_TEST(unknown_compat_bit_is_ignored_and_kept)
 }
 END_TEST
 
+/* --- a cache info that another one signed --- */
+
+enum forgery { UNKNOWN_FLAG, TOO_HIGH_GC_PERCENT, LAST_EPOCH, DROPPING_TO_NOWHERE, FIRST_SEQ_ALONE, LAST_SEQ, DROPPING };
+
+static void forge_info(const struct fixture *fx, enum forgery forgery)
+{
+	const le32 number = pc_le32(0);
+	struct pcm_super super;
+	struct pcm_info info;
+	uint32_t seed;
+
+	load_super(fx, 0, &super);
+	seed = pc_crc32c(pc_crc32c(0, super.uuid, sizeof(super.uuid)), &number, sizeof(number));
+	file_read(fx->cache_path, PCM_INFO_OFF, &info, sizeof(info));
+	switch (forgery) {
+	case UNKNOWN_FLAG: info.flags = pc_le32(1u << 31); break;
+	case TOO_HIGH_GC_PERCENT: info.gc_percent = pc_le32(96); break;
+	case LAST_EPOCH: info.epoch = pc_le64(UINT64_MAX); break;
+	case FIRST_SEQ_ALONE: info.first_seq = pc_le64(9); break;
+	case DROPPING_TO_NOWHERE: info.flags = pc_le32(PCM_INFO_DROPPING); break;
+	case LAST_SEQ: info.first_seq = pc_le64(UINT64_MAX); info.flags = pc_le32(PCM_INFO_DROPPING); break;
+	case DROPPING: info.first_seq = pc_le64(1000); info.flags = pc_le32(PCM_INFO_DROPPING); break;
+	}
+	info.record.crc = pc_le32(0);
+	info.record.crc = pc_le32(pc_crc32c(seed, &info, sizeof(info)));
+	file_write(fx->cache_path, PCM_INFO_OFF, &info, sizeof(info));
+	file_write(fx->cache_path, PCM_INFO_OFF + PCM_SLOT_STRIDE, &info, sizeof(info));
+}
+
+START_TEST(cache_info_that_makes_no_sense_gives_euclean)
+{
+	struct fixture *fx = fixture_make_dirty(VOLUME_BYTES);
+
+	forge_info(fx, (enum forgery)_i);
+	fixture_refuse(fx, 0, -EUCLEAN);
+	fixture_refuse(fx, PCACHE_OPEN_DISCARD_DIRTY, -EUCLEAN);
+	fixture_free(fx);
+}
+END_TEST
+
+START_TEST(drop_that_was_interrupted_is_finished_by_an_open_for_writing)
+{
+	struct fixture *fx = fixture_make_dirty(VOLUME_BYTES);
+
+	forge_info(fx, DROPPING);
+	fixture_refuse(fx, PCACHE_OPEN_READONLY, -EROFS);
+	fixture_open(fx, 0);
+	ck_assert_uint_eq(fixture_stats(fx).cached_bytes, 0);
+	ck_assert_uint_eq(fixture_stats(fx).head_seq, 1000);
+	file_read(fx->backing_path, 0, fx->model, fx->bytes);
+	fixture_check_all(fx);
+	fixture_write(fx, 0, 100000);
+	fixture_reopen(fx);
+	fixture_check_all(fx);
+	fixture_free(fx);
+}
+END_TEST
+
 /* --- damage --- */
 
 struct record_place {
@@ -381,6 +439,8 @@ static Suite *make_suite(void)
 	tcase_add_loop_test(tests, newer_format_in_both_slots_gives_eprotonosupport, 0, FUTURE_INCOMPAT + 1);
 	tcase_add_loop_test(tests, newer_format_in_newest_slot_gives_eprotonosupport, 0, 2);
 	tcase_add_test(tests, unknown_ro_compat_bit_allows_reading_only);
+	tcase_add_loop_test(tests, cache_info_that_makes_no_sense_gives_euclean, 0, DROPPING);
+	tcase_add_test(tests, drop_that_was_interrupted_is_finished_by_an_open_for_writing);
 	tcase_add_test(tests, unknown_compat_bit_is_ignored_and_kept);
 	tcase_add_test(tests, one_damaged_slot_of_each_record_is_repaired);
 	tcase_add_test(tests, damaged_slot_is_read_around_in_readonly_open);

@@ -4,7 +4,8 @@
  * operation failing in its turn, once or for ever after, also during recovery.
  *
  * The workload: create, write until segments rotate and are reclaimed, flush, drain; the process is killed; recover,
- * read all, write, drain; the power is cut in the middle of a write, which is torn; recover, read, close. After the
+ * read all, write, drain; the power is cut in the middle of a write, which is torn; recover, read, drain, close; open,
+ * and in that drop what is cached, and grow; read, write, set, close. After the
  * fault is gone the power is cut, and the cache opened on healthy parts:
  *
  * (L1) Each call returns a negative errno that fits the fault, or succeeds. It never hangs: there are no threads, and
@@ -28,7 +29,8 @@
 #include <string.h>
 
 #define SEGMENT_BYTES   PCM_SEGMENT_TEST_MIN
-#define MEDIA_BYTES     (PCM_HEADER_BYTES + PCM_SEGMENTS_MIN * SEGMENT_BYTES)
+#define CACHE_BYTES     (PCM_HEADER_BYTES + PCM_SEGMENTS_MIN * SEGMENT_BYTES) /* as created */
+#define MEDIA_BYTES     (CACHE_BYTES + 2 * SEGMENT_BYTES)                      /* it may grow */
 
 enum fault_kind {
 	FAULT_MEMORY,
@@ -54,6 +56,7 @@ struct flow {
 	uint64_t random;
 	uint8_t buf[MODEL_BYTES];
 	bool created;
+	bool changes; /* the next open drops what is clean, and grows */
 };
 
 static uint64_t below(struct flow *flow, uint64_t limit)
@@ -125,6 +128,9 @@ static int open_cache(struct flow *flow)
 		.tunables[PCACHE_TUNABLE_READ_VERIFY] = PCACHE_VERIFY_FIRST,
 		.queue_depth = 4,
 		.replay_threads = 1,
+		.cache_size_bytes = flow->changes ? MEDIA_BYTES : CACHE_BYTES,
+		.drop_clean = flow->changes,
+		.grow = flow->changes,
 	};
 
 	return pc_cache_open(&config, sim_media_open(flow->media, false), sim_backing_base(flow->backing), true,
@@ -139,7 +145,8 @@ static bool open_and_compare(struct flow *flow)
 
 	memcpy(before, sim_media_view(flow->media), MEDIA_BYTES);
 	ret = open_cache(flow);
-	if (ret < 0 && flow->setting->kind == FAULT_MEMORY && flow->created &&
+	/* A change is stored before memory is taken for what follows it. */
+	if (ret < 0 && flow->setting->kind == FAULT_MEMORY && flow->created && !flow->changes &&
 	    memcmp(before, sim_media_view(flow->media), MEDIA_BYTES) != 0)
 		sweep_fail(flow->sweep, "L5: a failed open has changed the media", ret);
 	return succeeded(flow, "open", ret);
@@ -298,6 +305,27 @@ static bool cuts_are_judged(const struct setting *setting)
 	return setting->kind == FAULT_MEMORY || (setting->kind == FAULT_MEDIA && setting->primitives != SIM_READ);
 }
 
+/* Emptied and made larger: what was acknowledged is on the backing. */
+static void change(struct flow *flow)
+{
+	bool drained = succeeded(flow, "drain", pc_writeback_drain(flow->cache, NULL, NULL));
+	bool opened;
+
+	close_cache(flow);
+	flow->changes = drained;
+	opened = drained && open_and_compare(flow);
+	flow->changes = false;
+	if (!opened)
+		return;
+	if (flow->cache->segments->count != PCM_SEGMENTS_MIN + 2)
+		sweep_fail(flow->sweep, "not grown: segments", flow->cache->segments->count);
+	read_all(flow, false);
+	for (unsigned i = 0; i < 4; i++)
+		write_one(flow);
+	(void)succeeded(flow, "set", pc_identity_set(flow->cache, PCACHE_TUNABLE_GC_PERCENT, 50));
+	close_cache(flow);
+}
+
 static void run_workload(struct flow *flow)
 {
 	flow->created = false;
@@ -322,7 +350,7 @@ static void run_workload(struct flow *flow)
 		if (read_all(flow, true))
 			model_settle(&flow->model, flow->buf);
 	}
-	close_cache(flow);
+	change(flow);
 }
 
 /* ---- afterwards ---- */

@@ -33,6 +33,8 @@ static const struct field fields[] = {
 	FIELD(PLACE_INFO, struct pcm_info, options),
 	FIELD(PLACE_INFO, struct pcm_info, backing_bytes),
 	FIELD(PLACE_INFO, struct pcm_info, epoch),
+	FIELD(PLACE_INFO, struct pcm_info, gc_percent),
+	FIELD(PLACE_INFO, struct pcm_info, first_seq),
 	FIELD(PLACE_TAILS, struct pcm_tails, record.slot_seq),
 	FIELD(PLACE_TAILS, struct pcm_tails, dirty_tail.seq),
 	FIELD(PLACE_TAILS, struct pcm_tails, dirty_tail.line),
