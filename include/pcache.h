@@ -711,6 +711,45 @@ int pcache_stats(struct pcache *cache, struct pcache_stats *stats);
  */
 int pcache_histogram(struct pcache *cache, enum pcache_latency which, struct pcache_histogram *histogram);
 
+/** @brief Times of one kind of call, in short. */
+struct pcache_times {
+	uint64_t count;   /**< Times, of samples or of all calls: see enum pcache_latency. */
+	uint64_t sum_ns;  /**< Their sum. */
+	uint64_t max_ns;  /**< The longest. */
+	uint64_t p50_ns;  /**< Half of them did not take longer than this. */
+	uint64_t p99_ns;  /**< 99 of 100 did not. */
+	uint64_t p999_ns; /**< 999 of 1000 did not. */
+};
+
+/** @brief Where the figures of pcache_stats_peek() come from. The caller sets @ref size first. */
+struct pcache_peek {
+	uint32_t size;       /**< sizeof(struct pcache_peek), set by the caller. */
+	uint32_t is_open;    /**< 1: a process has the cache open for writing at this moment. */
+	uint32_t is_closed;  /**< 1: these are the last figures of an orderly close. Neither: their process was killed. */
+	uint32_t pid;        /**< The process that wrote them, as it calls itself. */
+	uint64_t written_ns; /**< When, in nanoseconds since 1970. */
+	uint64_t age_ns;     /**< How long ago that is. */
+	uint8_t uuid[16];    /**< Of the cache. */
+	struct pcache_times times[PCACHE_LATENCIES]; /**< By enum pcache_latency. */
+};
+
+/**
+ * @brief Take a look at a cache from outside, open or not.
+ *
+ * A cache that is open for writing shows its statistics in its file: at most once a second, when something has changed,
+ * and at close. Changes that cost nothing to make, such as a few reads that hit after a pause, may show later. Nothing of
+ * that is durable at any certain time. This call takes no lock, and stores nothing.
+ *
+ * @param cache_path      path of the cache file
+ * @param[in,out] stats   size set by the caller; figures as pcache_stats() gave them then
+ * @param[in,out] peek    size set by the caller
+ * @return 0; -EINVAL (also: not a regular file), -EUCLEAN (not a pcache), -EPROTONOSUPPORT, -ENODATA (it has not shown any
+ *         yet), or what open(2) gave
+ * @par Thread-safety
+ * Any thread, any process.
+ */
+int pcache_stats_peek(const char *cache_path, struct pcache_stats *stats, struct pcache_peek *peek);
+
 /**
  * @brief The time that so many of the calls did not exceed.
  * @param histogram  as filled by pcache_histogram()

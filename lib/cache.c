@@ -135,6 +135,9 @@ void pc_cache_wake_writeback(struct pcache *cache)
 void pc_cache_count_time(struct pcache *cache, enum pcache_latency which, uint64_t start_ns)
 {
 	pc_histogram_add(&cache->latency[which], pc_now_ns() - start_ns);
+	if (cache->live.is_on && !atomic_load_explicit(&cache->live.asked, memory_order_relaxed) &&
+	    !atomic_exchange_explicit(&cache->live.asked, true, memory_order_relaxed))
+		pc_reclaim_wake(cache);
 }
 
 /* ---- positions ---- */
@@ -196,6 +199,8 @@ int pc_cache_start_threads(struct pcache *cache)
 
 	if (cache->stepped || cache->config.readonly)
 		return 0;
+	if (cache->config.shows_stats)
+		pc_live_start(cache);
 	ret = start_worker(cache, &cache->writeback, pc_writeback_thread);
 	if (ret == 0)
 		ret = start_worker(cache, &cache->reclaim, pc_reclaim_thread);
@@ -381,6 +386,7 @@ int pc_cache_close(struct pcache *cache, bool drain)
 	pc_patience_tell(cache);
 	if (!cache->config.readonly)
 		ret = finish(cache);
+	pc_live_finish(cache);
 	if (!stopped) {
 		ret = pc_fail(&cache->config.log, ret < 0 ? ret : -ETIMEDOUT,
 			      "closed while the backing does not answer; the cache file stays in use until it does");

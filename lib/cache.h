@@ -23,6 +23,7 @@
 #include "holds.h"
 #include "index.h"
 #include "misses.h"
+#include "peek.h"
 #include "segment.h"
 #include "sequential.h"
 #include "stats.h"
@@ -62,6 +63,15 @@ struct pc_clean {
 	enum pc_stream_kind kind;
 	uint64_t next_seq; /* guarded by stream.rotate_lock */
 	struct pc_age age; /* guarded by the state lock; only reclaim takes from it */
+};
+
+/* The page of statistics (live.c). */
+struct pc_live_page {
+	_Atomic bool is_on;
+	_Atomic bool asked; /* something has changed, or may have */
+	uint64_t number;    /* of the newest page */
+	uint64_t next_ns;   /* not before */
+	struct pcache_stats shown;
 };
 
 struct pcache {
@@ -138,6 +148,7 @@ struct pcache {
 	uint64_t stall_max_ns;
 
 	struct pc_histogram latency[PCACHE_LATENCIES]; /* by enum pcache_latency; no lock */
+	struct pc_live_page live; /* live.c says who may */
 };
 
 /* ---- cache.c: life cycle, shared state ---- */
@@ -343,6 +354,17 @@ bool pc_miss_is_kept(const struct pcache *cache);
  * 1: there was no room for all; 0; or negative errno.
  */
 int pc_miss_fetch(struct pcache *cache, uint64_t off, size_t len);
+
+/* look.c: all figures; the size is the caller's. */
+void pc_cache_look(struct pcache *cache, struct pcache_stats *stats);
+
+/*
+ * live.c: they are shown in the file; before the threads start, on the reclaim thread, and after they ended. When to come
+ * again; 0: not before somebody asks.
+ */
+void pc_live_start(struct pcache *cache);
+uint64_t pc_live_tick(struct pcache *cache, uint64_t now_ns);
+void pc_live_finish(struct pcache *cache);
 
 /* range.c. Ranges are inside the backing. What is found of one: at most `max` pieces; how many. */
 size_t pc_range_query(struct pcache *cache, uint64_t off, uint64_t len, struct pcache_range *ranges, size_t max);

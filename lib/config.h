@@ -19,6 +19,7 @@ struct pc_config {
 	bool drop_clean;
 	bool discard_dirty;
 	bool grow;
+	bool shows_stats;       /* statistics are shown in the cache file */
 	bool durable_on_return; /* on page granularity too: every write is synced */
 	uint64_t cache_size_bytes;
 	uint32_t segment_bytes;

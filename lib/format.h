@@ -5,7 +5,8 @@
  *   0       superblock  slot A, slot B       one slot each 4 KiB; the rest of the first 64 KiB is zero
  *   64 KiB  cache info  slot A, slot B
  *   72 KiB  tails       slot A, slot B
- *   80 KiB  reserved, zero
+ *   80 KiB  statistics, two slots             for other processes; never read by recovery
+ *   88 KiB  reserved, zero
  *   segments_off: segment 0 .. n-1           each: info slot A | info slot B | data -> ... <- key sets
  */
 #ifndef PC_FORMAT_H
@@ -21,6 +22,7 @@
 #define PCM_MAGIC_TAILS   0x74734350u
 #define PCM_MAGIC_SEGMENT 0x67734350u
 #define PCM_MAGIC_KSET    0x6b734350u
+#define PCM_MAGIC_LIVE    0x6c734350u
 
 #define PCM_VERSION 1u
 
@@ -28,6 +30,7 @@
 #define PCM_SUPER_OFF       0u
 #define PCM_INFO_OFF        65536u /* behind the first 64 KiB: a create that was interrupted leaves those zero */
 #define PCM_TAILS_OFF       73728u
+#define PCM_LIVE_OFF        81920u
 #define PCM_HEADER_BYTES    131072u
 #define PCM_SEGMENTS_ALIGN  (2u << 20) /* segments begin at a multiple of their size, up to this */
 #define PCM_SEGMENT_HEADER  8192u /* both info slots; data begins here */
@@ -134,6 +137,40 @@ static_assert(offsetof(struct pcm_segment, gen) == 16, "pcm_segment.gen");
 static_assert(offsetof(struct pcm_segment, seq) == 24, "pcm_segment.seq");
 static_assert(offsetof(struct pcm_segment, lines) == 32, "pcm_segment.lines");
 static_assert(offsetof(struct pcm_segment, state) == 40, "pcm_segment.state");
+
+#define PCM_LIVE_CLOSED    1u /* the last one of an orderly close */
+#define PCM_LIVE_TIMES_MAX 8u
+#define PCM_LIVE_STATS_MAX 3648u
+
+struct pcm_live_time {
+	le64 count;
+	le64 sum_ns;
+	le64 max_ns;
+	le64 p50_ns;
+	le64 p99_ns;
+	le64 p999_ns;
+};
+static_assert(sizeof(struct pcm_live_time) == 48, "pcm_live_time");
+
+struct pcm_live {
+	le32 magic;
+	le32 crc; /* of the whole slot with this field zero; seeded with the UUID */
+	le64 number; /* grows with each page; the slot is its lowest bit */
+	le64 written_ns; /* since 1970 */
+	le32 pid;
+	le32 flags;
+	le32 stats_bytes; /* used of `stats` */
+	le32 times;       /* used of `time` */
+	uint8_t reserved[24];
+	struct pcm_live_time time[PCM_LIVE_TIMES_MAX]; /* by enum pcache_latency */
+	uint8_t stats[PCM_LIVE_STATS_MAX]; /* struct pcache_stats of pcache.h, little-endian; it only grows at its end */
+};
+static_assert(sizeof(struct pcm_live) == PCM_SLOT_STRIDE, "pcm_live");
+static_assert(offsetof(struct pcm_live, number) == 8, "pcm_live.number");
+static_assert(offsetof(struct pcm_live, written_ns) == 16, "pcm_live.written_ns");
+static_assert(offsetof(struct pcm_live, stats_bytes) == 32, "pcm_live.stats_bytes");
+static_assert(offsetof(struct pcm_live, time) == 64, "pcm_live.time");
+static_assert(offsetof(struct pcm_live, stats) == 448, "pcm_live.stats");
 
 #define PCM_RECORD_MAX 128u /* largest two-slot record */
 

@@ -43,6 +43,7 @@ static const struct {
 	{ ENOTEMPTY, "the cache holds data that is not on the backing" },
 	{ ETIMEDOUT, "the backing does not answer" },
 	{ ENOTRECOVERABLE, "the handle was inherited over fork" },
+	{ ENODATA, "no statistics there yet" },
 	{ ENOMEM, "out of memory" },
 	{ E2BIG, "longer than what can be written at once" },
 };
@@ -94,6 +95,7 @@ int pcache_open(const char *cache_path, int backing_fd, const struct pcache_conf
 	ret = pc_config_check(config, &checked);
 	if (ret < 0)
 		return ret;
+	checked.shows_stats = true;
 	ret = pc_backing_open(backing_fd, checked.queue_depth, checked.readonly, &checked.log, &backing);
 	if (ret < 0)
 		return ret;

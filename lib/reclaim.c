@@ -308,6 +308,20 @@ void pc_reclaim_wake(struct pcache *cache)
 	pthread_mutex_unlock(&cache->state_lock);
 }
 
+/* Until an event later than `events`, stop, or the time to show the statistics again; 0: that may wait. */
+static void sleep_locked(struct pcache *cache, uint64_t events, uint64_t deadline_ns)
+{
+	const struct timespec deadline = { (time_t)(deadline_ns / 1000000000u), (long)(deadline_ns % 1000000000u) };
+	int ret = 0;
+
+	while (cache->reclaim.events == events && !cache->stop && ret != ETIMEDOUT) {
+		if (deadline_ns == 0)
+			pthread_cond_wait(&cache->reclaim.wake, &cache->state_lock);
+		else
+			ret = pthread_cond_timedwait(&cache->reclaim.wake, &cache->state_lock, &deadline);
+	}
+}
+
 void *pc_reclaim_thread(void *arg)
 {
 	struct pcache *cache = arg;
@@ -315,13 +329,15 @@ void *pc_reclaim_thread(void *arg)
 	pthread_mutex_lock(&cache->state_lock);
 	while (!cache->stop) {
 		uint64_t events = cache->reclaim.events;
+		uint64_t deadline_ns;
 		int ret;
 
 		pthread_mutex_unlock(&cache->state_lock);
 		ret = pc_reclaim_step(cache); /* a failure is sticky in the cache's state */
+		deadline_ns = pc_live_tick(cache, pc_now_ns());
 		pthread_mutex_lock(&cache->state_lock);
-		while (ret <= 0 && cache->reclaim.events == events && !cache->stop)
-			pthread_cond_wait(&cache->reclaim.wake, &cache->state_lock);
+		if (ret <= 0)
+			sleep_locked(cache, events, deadline_ns);
 	}
 	pthread_mutex_unlock(&cache->state_lock);
 	return NULL;

@@ -22,13 +22,15 @@ HEADER_ROWS = [
     ["backing_queue.h"],
     ["meta.h", "kset.h"],
     ["stream.h", "segment.h", "index.h", "overlay.h", "config.h", "stats.h", "ghost.h", "misses.h", "sequential.h",
-     "health.h", "histogram.h", "bypass.h", "holds.h"],
+     "health.h", "histogram.h", "bypass.h", "holds.h",
+     "peek.h"],
     ["cache.h"],
     ["enter.h", "recover.h"],
 ]
 
 # The flows and the public functions. They may include every interface.
 FLOW_SOURCES = [
+    "live.c", "look.c",
     "around.c", "batch.c", "cache.c", "clean.c", "enter.c", "hold.c", "identity.c", "io.c", "miss.c", "move.c",
     "pace.c", "patience.c", "plan.c", "range.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "vector.c",
     "writeback.c", "zero.c", "pcache.c",
