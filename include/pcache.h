@@ -653,6 +653,25 @@ int pcache_write_zeroes(struct pcache *cache, uint64_t off, uint64_t len, unsign
 int pcache_discard(struct pcache *cache, uint64_t off, uint64_t len, unsigned flags);
 
 /**
+ * @brief Drop what the cache has of a range, but for what is dirty.
+ *
+ * For a backing that somebody else has changed: a read that begins after the call gets what is on the backing, also after
+ * a crash. Bytes that are not on the backing yet stay, and so do lost ones: drain first to be rid of the former.
+ * Somebody who changes the backing must know by other means that write-back does not do so at the same time; it writes
+ * whole blocks around what is dirty.
+ *
+ * @param cache  an open cache
+ * @param off    bytes from the start of the backing
+ * @param len    bytes; what is behind the end of the backing is left out
+ * @param flags  must be 0
+ * @return how many bytes stay, 0 if all is gone; -EINVAL, -EROFS, -EIO or what write-back got from the backing (the log is
+ *         full, and it fails; or the media failed), -EBADMSG, -ENOMEM, -ENOTRECOVERABLE: a part may be gone then
+ * @par Thread-safety
+ * Any thread. Writes to the range wait meanwhile.
+ */
+int64_t pcache_invalidate(struct pcache *cache, uint64_t off, uint64_t len, unsigned flags);
+
+/**
  * @brief Make everything written so far durable in the cache.
  *
  * Costs nothing on byte and cache-line granularity. On page granularity one sync of the media file, shared by

@@ -369,6 +369,9 @@ void pc_live_finish(struct pcache *cache);
 /* range.c. Ranges are inside the backing. What is found of one: at most `max` pieces; how many. */
 size_t pc_range_query(struct pcache *cache, uint64_t off, uint64_t len, struct pcache_range *ranges, size_t max);
 
+/* range_drop.c: how many bytes stay because they are dirty or lost, or negative errno. */
+int64_t pc_range_invalidate(struct pcache *cache, uint64_t off, uint64_t len);
+
 /* How many bytes from off on were gone through, or negative errno. -EAGAIN: nowait, and something is missing. */
 int64_t pc_range_prefetch(struct pcache *cache, uint64_t off, uint64_t len, bool nowait);
 

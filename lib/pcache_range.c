@@ -29,6 +29,20 @@ ssize_t pcache_query(struct pcache *cache, uint64_t off, uint64_t len, struct pc
 	return (ssize_t)pc_range_query(cache, off, inside(cache, off, len), ranges, pc_min64(count, SSIZE_MAX));
 }
 
+int64_t pcache_invalidate(struct pcache *cache, uint64_t off, uint64_t len, unsigned flags)
+{
+	int ret = pc_enter(cache, flags, 0);
+
+	if (ret < 0)
+		return ret;
+	if (cache->config.readonly)
+		return pc_fail(&cache->config.log, -EROFS, "invalidate: the cache was opened read-only");
+	if (pc_cache_is_failed(cache))
+		return -EIO;
+	len = inside(cache, off, len);
+	return len == 0 ? 0 : pc_range_invalidate(cache, off, len);
+}
+
 int64_t pcache_prefetch(struct pcache *cache, uint64_t off, uint64_t len, unsigned flags)
 {
 	int ret = pc_enter(cache, flags, PCACHE_NOWAIT);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define VOLUME_BYTES (4 * MIB)
 #define BLOCK        4096u
@@ -212,6 +213,83 @@ START_TEST(prefetch_at_odd_ends_is_refused_or_cut)
 }
 END_TEST
 
+/* ---- invalidate ---- */
+
+/* Somebody else writes to the backing: the file, and what it is expected to read as. */
+static void change_backing(struct fixture *fx, uint64_t off, size_t len)
+{
+	test_random_fill(&fx->random, fx->model + off, len);
+	ck_assert_int_eq(pwrite(fx->fd, fx->model + off, len, (off_t)off), (ssize_t)len);
+}
+
+/* Kept misses, and writes that are on the backing but still in the log. The copy of the file is what a kill leaves. */
+START_TEST(invalidated_range_is_read_from_the_backing_also_after_a_kill)
+{
+	struct fixture *fx = make_quiet();
+	struct picture picture;
+
+	fixture_check(fx, 90 * BLOCK, 30 * BLOCK);
+	fixture_write(fx, 10 * BLOCK + 100, 3 * BLOCK);
+	fixture_write(fx, 12 * BLOCK, 10); /* an older version of it is in the log, too */
+	fixture_drain(fx);
+	change_backing(fx, 8 * BLOCK, 8 * BLOCK);
+	change_backing(fx, 88 * BLOCK, 34 * BLOCK);
+	ck_assert_int_eq(pcache_invalidate(fx->cache, 8 * BLOCK, 8 * BLOCK, 0), 0);
+	ck_assert_int_eq(pcache_invalidate(fx->cache, 88 * BLOCK, 34 * BLOCK, 0), 0);
+	picture = picture_take(fx->cache_path);
+	fixture_check_all(fx);
+	fixture_close(fx, 0);
+	file_make(fx->cache_path, picture.content, picture.bytes);
+	fixture_open(fx, 0);
+	fixture_check_all(fx);
+	picture_free(&picture);
+	fixture_free(fx);
+}
+END_TEST
+
+START_TEST(invalidate_keeps_what_is_dirty)
+{
+	struct fixture *fx = make_quiet();
+	const struct pcache_range expected[] = {
+		{ 0, 4 * BLOCK + 7, PCACHE_RANGE_ABSENT, 0 },
+		{ 4 * BLOCK + 7, 100, PCACHE_RANGE_DIRTY, 0 },
+		{ 4 * BLOCK + 107, 6 * BLOCK - 107, PCACHE_RANGE_ABSENT, 0 },
+		{ 10 * BLOCK, BLOCK, PCACHE_RANGE_DIRTY, 0 },
+		{ 11 * BLOCK, VOLUME_BYTES - 11 * BLOCK, PCACHE_RANGE_ABSENT, 0 },
+	};
+
+	fixture_check(fx, 0, 30 * BLOCK);
+	fixture_write(fx, 4 * BLOCK + 7, 100);
+	fixture_write(fx, 10 * BLOCK, BLOCK);
+	ck_assert_int_eq(pcache_invalidate(fx->cache, 0, UINT64_MAX, 0), 100 + BLOCK);
+	check_ranges(fx, 0, VOLUME_BYTES, expected, 5);
+	fixture_check_all(fx);
+	fixture_reopen(fx);
+	fixture_check_all(fx);
+	fixture_drain(fx);
+	ck_assert_int_eq(pcache_invalidate(fx->cache, 0, VOLUME_BYTES, 0), 0);
+	ck_assert_uint_eq(fixture_stats(fx).cached_bytes, 0);
+	fixture_check_backing(fx);
+	fixture_check_all(fx);
+	fixture_free(fx);
+}
+END_TEST
+
+START_TEST(invalidate_with_bad_arguments_is_refused)
+{
+	struct fixture *fx = make_quiet();
+
+	ck_assert_int_eq(pcache_invalidate(NULL, 0, 5, 0), -EINVAL);
+	ck_assert_int_eq(pcache_invalidate(fx->cache, 0, 5, PCACHE_NOWAIT), -EINVAL);
+	ck_assert_int_eq(pcache_invalidate(fx->cache, VOLUME_BYTES, 5, 0), 0);
+	ck_assert_int_eq(pcache_invalidate(fx->cache, 0, 0, 0), 0);
+	fixture_close(fx, 0);
+	fixture_open(fx, PCACHE_OPEN_READONLY);
+	ck_assert_int_eq(pcache_invalidate(fx->cache, 0, 5, 0), -EROFS);
+	fixture_free(fx);
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *suite = suite_create("ranges");
@@ -225,6 +303,9 @@ static Suite *make_suite(void)
 	tcase_add_test(tests, prefetch_of_more_than_fits_ends_early);
 	tcase_add_test(tests, prefetch_ignores_admission_but_not_never);
 	tcase_add_test(tests, prefetch_at_odd_ends_is_refused_or_cut);
+	tcase_add_test(tests, invalidated_range_is_read_from_the_backing_also_after_a_kill);
+	tcase_add_test(tests, invalidate_keeps_what_is_dirty);
+	tcase_add_test(tests, invalidate_with_bad_arguments_is_refused);
 	return suite;
 }
 

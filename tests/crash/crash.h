@@ -5,7 +5,7 @@
  *     explorer.c   one seed from begin to end, crash points, failures
  *     workload.c   geometry and operations
  *     reads.c      the reads among them
- *     ranges.c     whole ranges: query, prefetch
+ *     ranges.c     whole ranges: query, prefetch, invalidate
  *     writers.c    several writers and readers that take turns
  *     turns.c      whose turn it is
  *     states.c     crash states: made, opened, judged
@@ -168,6 +168,7 @@ bool read_part(struct explorer *explorer, struct prng *prng, struct reader *read
 
 void do_query(struct explorer *explorer);
 void do_prefetch(struct explorer *explorer);
+void do_invalidate(struct explorer *explorer);
 
 /* ---- writers.c ---- */
 

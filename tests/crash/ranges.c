@@ -79,6 +79,34 @@ void do_query(struct explorer *explorer)
 		check_clean(explorer, states);
 }
 
+/* ---- invalidate ---- */
+
+/* What is dirty stays, all else goes; that nothing is lost by it is seen when it is read, now and after a crash. */
+void do_invalidate(struct explorer *explorer)
+{
+	uint64_t off = prng_below(&explorer->prng, explorer->volume.bytes);
+	uint64_t len = 1 + prng_below(&explorer->prng, explorer->volume.bytes - off);
+	int64_t kept = pc_range_invalidate(explorer->live->cache, off, len);
+	uint64_t dirty = 0;
+
+	if (kept < 0) {
+		if (!is_expected(explorer, (int)kept))
+			fail_errno(explorer, "invalidate", (int)kept);
+		return;
+	}
+	for (uint64_t at = off; at < off + len;) {
+		struct pcache_range range;
+
+		(void)pc_range_query(explorer->live->cache, at, off + len - at, &range, 1);
+		if ((range.state & PCACHE_RANGE_CLEAN) != 0)
+			fail(explorer, "invalidate", "something clean is still there");
+		dirty += range.state == PCACHE_RANGE_ABSENT ? 0 : range.len;
+		at += range.len;
+	}
+	if (dirty > (uint64_t)kept)
+		fail(explorer, "invalidate", "more has stayed than it says");
+}
+
 /* ---- prefetch ---- */
 
 void do_prefetch(struct explorer *explorer)

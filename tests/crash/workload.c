@@ -345,10 +345,12 @@ static void do_operation(struct explorer *explorer)
 		do_read(explorer);
 	else if (dice < 77)
 		do_read_parts(explorer);
-	else if (dice < 79)
+	else if (dice < 78)
 		do_query(explorer);
-	else if (dice < 81)
+	else if (dice < 80)
 		do_prefetch(explorer);
+	else if (dice < 81)
+		do_invalidate(explorer);
 	else if (dice < 85)
 		do_reopen(explorer);
 	else if (dice < 93)
