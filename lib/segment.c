@@ -192,11 +192,9 @@ int pc_segments_reset(struct pc_segments *segments, uint64_t fresh_gen)
 		struct pcm_segment record;
 		int ret;
 
-		if (pc_meta_load(segments->media, &segment->meta, &record) == 0 && decode(segments, &record, segment)) {
-			if (segment->state == PC_SEGMENT_FREE)
-				continue;
-			content.gen = segment->gen + 1;
-		}
+		/* FREE ones are stored, too: that may be in a processor cache only, left by a process that was killed. */
+		if (pc_meta_load(segments->media, &segment->meta, &record) == 0 && decode(segments, &record, segment))
+			content.gen = segment->gen + (segment->state != PC_SEGMENT_FREE);
 		record = encode(&content);
 		ret = pc_meta_create(segments->media, &segment->meta, &record);
 		if (ret < 0)
