@@ -8,6 +8,7 @@
  * (BY3) Only one sync runs at a time, and each caller's began after he asked. So whoever wrote, and sees that no sync
  *       failed between his write and his own sync, knows that none took an error that was his: a system reports it once.
  * (BY4) A sync that failed over a range may have lost it for good, and nobody has the data. The next flush says so, once.
+ *       What a read gives may be in the system's memory alone from then on: the range stays in the list.
  *
  * Lock: pc_bypass.lock, a leaf; not held during a sync.
  */
@@ -72,7 +73,7 @@ void pc_bypass_add(struct pc_bypass *bypass, uint64_t off, uint64_t len)
 	}
 	range->off = pc_min64(range->off, off); /* (BY2) */
 	range->end = pc_max64(range->end, end);
-	range->written_at = bypass->syncs_begun;
+	range->written_at = pc_max64(range->written_at, bypass->syncs_begun);
 	pthread_mutex_unlock(&bypass->lock);
 }
 
@@ -125,6 +126,8 @@ static void end_locked(struct pc_bypass *bypass, int result)
 		clear_locked(bypass, bypass->syncs_begun);
 	} else {
 		bypass->syncs_failed++;
+		for (uint32_t i = 0; i < count_of(bypass); i++)
+			bypass->ranges[i].written_at = UINT64_MAX; /* no later sync proves anything of it (BY4) */
 		bypass->last_error = result;
 		if (count_of(bypass) != 0)
 			atomic_store_explicit(&bypass->is_lost, true, memory_order_relaxed); /* (BY4) */

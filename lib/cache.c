@@ -319,6 +319,8 @@ int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct
 	}
 	set_up(cache, config, media, backing, stepped);
 	ret = media->blank ? pc_recover_create(cache) : pc_recover_open(cache);
+	if (ret == 0 && !config->readonly)
+		(void)pc_around_flush(cache); /* where it fails no miss is kept until a later one succeeds (Y3, AR4) */
 	if (ret == 0)
 		ret = pc_cache_start_threads(cache);
 	if (ret < 0) {

@@ -37,6 +37,7 @@ struct pc_identity {
 	uint64_t backing_bytes;
 	uint32_t mode;
 	uint32_t gc_percent;
+	bool may_bypass;    /* the backing may be written past the cache in this epoch */
 	bool is_clean;      /* closed in order, and nothing was stored since */
 	bool is_dropping;   /* what the cache holds is void */
 	uint64_t first_seq; /* then: of the segment that the log begins with */

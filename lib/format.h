@@ -76,6 +76,7 @@ static_assert(offsetof(struct pcm_super, media_bytes) == 64, "pcm_super.media_by
 static_assert(offsetof(struct pcm_super, segment_count) == 80, "pcm_super.segment_count");
 
 #define PCM_INFO_CLEAN    1u /* closed in order, and nothing was stored since */
+#define PCM_INFO_BYPASS   4u /* the backing may have been written past the cache since the last close */
 #define PCM_INFO_DROPPING 2u /* all that the cache holds is void; the next open for writing frees it */
 
 struct pcm_info {

@@ -5,6 +5,8 @@
  *
  * (Y1) What is in force is what the media says: a setting counts only after it is durable.
  * (Y2) Updates are serialised, each is one update of a two-slot record: after a crash the old record or the new one.
+ * (Y3) That the backing may be written past the cache is durable before it happens. An open that finds it so, and no close
+ *      behind it, takes the whole backing for not synced: a process that was killed left its writes in the system.
  *
  * Lock: pcache.identity_lock, held across the media barriers of an update.
  */
@@ -32,7 +34,8 @@ static struct pcm_info encode(const struct pc_identity *identity)
 {
 	struct pcm_info info = {
 		.flags = pc_le32((identity->is_clean ? PCM_INFO_CLEAN : 0) |
-				 (identity->is_dropping ? PCM_INFO_DROPPING : 0)),
+				 (identity->is_dropping ? PCM_INFO_DROPPING : 0) |
+				 (identity->may_bypass ? PCM_INFO_BYPASS : 0)),
 		.mode = pc_le32(identity->mode - PCACHE_MODE_WRITEBACK),
 		.gc_percent = pc_le32(identity->gc_percent),
 		.backing_bytes = pc_le64(identity->backing_bytes),
@@ -57,12 +60,13 @@ static int decode(const struct pcache *cache, const struct pcm_info *info, struc
 	if (mode > PCACHE_MODE_WRITEONLY - PCACHE_MODE_WRITEBACK || pc_get32(info->options) != 0)
 		return pc_fail(log, -EPROTONOSUPPORT, "mode %u, options 0x%x are not offered by this version", mode,
 			       pc_get32(info->options));
-	if ((flags & ~(PCM_INFO_CLEAN | PCM_INFO_DROPPING)) != 0 || gc_percent > GC_PERCENT_MAX ||
+	if ((flags & ~(PCM_INFO_CLEAN | PCM_INFO_DROPPING | PCM_INFO_BYPASS)) != 0 || gc_percent > GC_PERCENT_MAX ||
 	    pc_get64(info->epoch) == UINT64_MAX || is_dropping != (first_seq != 0) || first_seq == UINT64_MAX)
 		return pc_fail(log, -EUCLEAN, "the cache info makes no sense: flags 0x%x, gc_percent %u, epoch %llu",
 			       flags, gc_percent, (unsigned long long)pc_get64(info->epoch));
 	identity->is_clean = (flags & PCM_INFO_CLEAN) != 0;
 	identity->is_dropping = is_dropping;
+	identity->may_bypass = (flags & PCM_INFO_BYPASS) != 0;
 	identity->first_seq = first_seq;
 	identity->mode = mode + PCACHE_MODE_WRITEBACK; /* a cache that never heard of modes has 0 there */
 	identity->gc_percent = gc_percent;
@@ -103,6 +107,7 @@ void pc_identity_new(struct pcache *cache, const uint8_t uuid[16])
 	identity->backing_bytes = cache->backing->size_bytes;
 	identity->epoch = 1;
 	identity->mode = pc_cache_mode(cache);
+	identity->may_bypass = identity->mode == PCACHE_MODE_WRITEAROUND;
 	identity->gc_percent = (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT);
 }
 
@@ -127,6 +132,8 @@ int pc_identity_load(struct pcache *cache, const uint8_t uuid[16])
 	ret = decode(cache, &info, &cache->identity);
 	if (ret < 0)
 		return ret;
+	if (cache->identity.may_bypass && !cache->identity.is_clean)
+		pc_bypass_add(&cache->bypass, 0, cache->backing->size_bytes); /* (Y3) */
 	fill_unset(cache, PCACHE_TUNABLE_GC_PERCENT, cache->identity.gc_percent);
 	fill_unset(cache, PCACHE_TUNABLE_MODE, cache->identity.mode);
 	return 0;
@@ -175,6 +182,8 @@ int pc_identity_mark_open(struct pcache *cache)
 	next.is_clean = false;
 	next.gc_percent = (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT);
 	next.mode = pc_cache_mode(cache);
+	/* What an owner that did not close wrote past the cache is not synced yet: the next one has to know, too (Y3). */
+	next.may_bypass = next.mode == PCACHE_MODE_WRITEAROUND || pc_bypass_is_pending(&cache->bypass);
 	next.backing_bytes = cache->backing->size_bytes;
 	if (cache->config.any_backing && memcmp(cache->config.backing_id, no_id, sizeof(no_id)) != 0)
 		memcpy(next.backing_id, cache->config.backing_id, sizeof(no_id));
@@ -238,6 +247,7 @@ int pc_identity_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t 
 		next.gc_percent = (uint32_t)value;
 	else
 		next.mode = (uint32_t)value;
+	next.may_bypass |= next.mode == PCACHE_MODE_WRITEAROUND;
 	ret = store_locked(cache, &next);
 	if (ret == 0) /* order: durable, then in force (Y1); under the lock, so that of two the same one is both */
 		apply(cache, tunable, value);

@@ -18,6 +18,8 @@ const char *check_setting(const struct explorer *explorer, const struct world *w
 
 	if (value != explorer->gc_percent && value != explorer->gc_percent_next)
 		return "gc_percent is neither the old nor the new one"; /* (CH1) */
+	if (pc_cache_mode(world->cache) != explorer->write_mode && pc_cache_mode(world->cache) != explorer->write_mode_next)
+		return "the mode is neither the old nor the new one"; /* (CH1) */
 	return NULL;
 }
 
@@ -33,6 +35,26 @@ void do_setting(struct explorer *explorer)
 	if (ret < 0)
 		fail_errno(explorer, "setting", ret);
 	explorer->gc_percent = explorer->gc_percent_next;
+	if (!explorer->failed && explorer->spare->cache == NULL)
+		crash_point(explorer);
+}
+
+void do_mode(struct explorer *explorer)
+{
+	static const enum pcache_mode modes[] = { PCACHE_MODE_WRITEBACK, PCACHE_MODE_WRITETHROUGH, PCACHE_MODE_WRITEONLY,
+						  PCACHE_MODE_WRITEAROUND, PCACHE_MODE_WRITEAROUND };
+	unsigned count = explorer->mode_kind == MODES_AROUND ? 5 : 3;
+	int ret;
+
+	if (explorer->mode_kind == MODES_BACK)
+		return;
+	explorer->write_mode_next = modes[prng_below(&explorer->prng, count)];
+	explorer->phase = MODE_CHANGE;
+	ret = pc_identity_set(explorer->live->cache, PCACHE_TUNABLE_MODE, explorer->write_mode_next);
+	explorer->phase = MODE_POWER;
+	if (ret < 0)
+		fail_errno(explorer, "mode", ret);
+	explorer->write_mode = explorer->write_mode_next;
 	if (!explorer->failed && explorer->spare->cache == NULL)
 		crash_point(explorer);
 }
@@ -142,7 +164,7 @@ void do_change(struct explorer *explorer)
 		sim_backing_heal(explorer->live->backing);
 		explorer->backing_faulty = false;
 	}
-	if (dice == 0)
+	if (dice == 0 || explorer->mode_kind == MODES_AROUND)
 		do_setting(explorer);
 	else if (dice == 1)
 		do_drop(explorer);

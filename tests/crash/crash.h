@@ -60,6 +60,13 @@ struct baton {
 	bool done[PARTICIPANTS_MAX + 1];
 };
 
+/* What modes a seed is about: the rules for what a crash may leave differ. */
+enum mode_kind {
+	MODES_BACK,    /* write-back */
+	MODES_THROUGH, /* write-through and write-only, too */
+	MODES_AROUND,  /* all: each cell is judged by itself */
+};
+
 struct explorer {
 	uint64_t seed;
 	const struct explorer_options *options;
@@ -101,6 +108,10 @@ struct explorer {
 	uint64_t gc_percent;      /* as set last, */
 	uint64_t gc_percent_next; /* and while it is being set: the new one */
 	bool discarding; /* what is not on the backing goes: all of it, or nothing */
+	enum mode_kind mode_kind;
+	enum pcache_mode write_mode;      /* as set last, */
+	enum pcache_mode write_mode_next; /* or being set */
+	bool has_failed;     /* the backing, ever */
 	bool backing_faulty; /* since the last time it was healed: errors are expected */
 	bool failed;
 };
@@ -114,6 +125,9 @@ void enter_state(struct explorer *explorer, unsigned state);
 
 static inline bool is_wanted(const struct explorer *explorer, enum crash_mode mode)
 {
+	/* Which errors and losses a fault excuses is not told cell by cell. */
+	if (explorer->mode_kind == MODES_AROUND && mode == MODE_MEDIA_FAULT)
+		return false;
 	return explorer->options->modes == 0 || (explorer->options->modes >> mode & 1) != 0;
 }
 
@@ -127,6 +141,8 @@ static inline bool is_replayed(const struct explorer *explorer, unsigned state)
 }
 
 void set_hooks(struct explorer *explorer, struct world *world, bool is_live);
+
+extern struct explorer *explorer_running; /* the one of this process */
 
 /* ---- workload.c ---- */
 
@@ -143,6 +159,7 @@ bool is_expected(const struct explorer *explorer, int error);
 
 void do_change(struct explorer *explorer);
 void do_setting(struct explorer *explorer);
+void do_mode(struct explorer *explorer);
 const char *check_setting(const struct explorer *explorer, const struct world *world);
 
 /* ---- reads.c ---- */
@@ -237,6 +254,8 @@ void check_decay(struct explorer *explorer, struct prng *prng, uint64_t hash);
 
 void rule_store(struct explorer *explorer, uint64_t off, const void *data, size_t len);
 void rule_submit(struct explorer *explorer);
+void rule_around(struct explorer *explorer, uint64_t off, uint64_t len);
+void rule_through(struct explorer *explorer);
 void rule_synced(struct explorer *explorer);
 void rule_acknowledged(struct explorer *explorer, uint32_t number);
 

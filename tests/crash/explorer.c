@@ -33,6 +33,7 @@ const char *const crash_mode_names[CRASH_MODES] = {
 };
 
 volatile struct explorer_id explorer_now;
+struct explorer *explorer_running;
 
 /* ---- failures ---- */
 
@@ -111,8 +112,8 @@ void crash_point(struct explorer *explorer)
 	explorer->point++;
 	explorer->counts->points++;
 	enter_state(explorer, 0);
-	if (explorer->take_over_in > 0 && explorer->phase != MODE_CREATE && !explorer->discarding && explorer->spare->cache == NULL &&
-	    --explorer->take_over_in == 0)
+	if (explorer->take_over_in > 0 && explorer->phase != MODE_CREATE && !explorer->discarding &&
+	    explorer->spare->cache == NULL && !volume_is_loose(&explorer->volume) && --explorer->take_over_in == 0)
 		take_over(explorer);
 	if (!explorer->failed && (explorer->options->only_point == UINT64_MAX ||
 				  explorer->options->only_point == explorer->point))
@@ -162,6 +163,8 @@ static void on_live_sync(void *arg, enum sim_sync_point point, int result)
 
 	if (point == SIM_SYNC_AFTER && result == 0)
 		rule_synced(explorer);
+	if (point == SIM_SYNC_AFTER && result < 0)
+		volume_doom(&explorer->volume);
 	crash_point(explorer);
 	yield_turn(explorer);
 }
@@ -230,6 +233,10 @@ static void prepare(struct explorer *explorer)
 	explorer->scratch = must_calloc(explorer->geometry.volume_bytes);
 	explorer->unknown = must_calloc(explorer->volume.cells);
 	explorer->rule = explorer->geometry.granularity == PCACHE_GRANULARITY_PAGE ? VOLUME_SETS : VOLUME_PREFIX;
+	if (explorer->mode_kind == MODES_AROUND)
+		explorer->rule = VOLUME_CELLS;
+	explorer->write_mode = PCACHE_MODE_WRITEBACK;
+	explorer->write_mode_next = PCACHE_MODE_WRITEBACK;
 	explorer->gc_percent = explorer->geometry.tunables[PCACHE_TUNABLE_GC_PERCENT];
 	explorer->gc_percent_next = explorer->gc_percent;
 	explorer->tail = (struct pc_pos){ .seq = 1 };
@@ -260,7 +267,12 @@ static void release(struct explorer *explorer)
 
 bool explorer_run(uint64_t seed, const struct explorer_options *options, struct explorer_counts *counts)
 {
-	struct explorer explorer = { .seed = seed, .options = options, .counts = counts };
+	static const enum mode_kind kinds[] = { MODES_BACK, MODES_AROUND, MODES_BACK, MODES_THROUGH, MODES_AROUND };
+	struct explorer explorer = {
+		.seed = seed, .options = options, .counts = counts, .mode_kind = kinds[seed / 3 % PC_ARRAY_SIZE(kinds)],
+	};
+
+	explorer_running = &explorer;
 
 	prepare(&explorer);
 	enter_state(&explorer, 0);

@@ -17,6 +17,9 @@
  *       those of a segment that reclaim is emptying: they go with it; and for those that another write has killed and
  *       not fenced yet: it is in the log, durably, until it has.
  * (OR11) The same when a write leaves the log, as its segment becomes free. What reclaim is emptying is not excused.
+ * (OR12) Before the backing is written past the cache no valid clean key on the durable image has older bytes of the range.
+ * (OR13) A clean key is stored only for what the backing has durably, where it was written past the cache.
+ * (OR14) A write-through that returned is on the durable backing, as is all before it.
  */
 #include "crash.h"
 
@@ -74,6 +77,17 @@ static void note_kset(struct explorer *explorer, uint64_t off, uint64_t in_segme
 	if (pc_get32(header.magic) != PCM_MAGIC_KSET || header.flags != 0 || issuer->next == issuer->end)
 		return;
 	memcpy(&first, line + sizeof(header), sizeof(first));
+	if (pc_get16(first.flags) == PCM_KEY_INVALIDATE)
+		return;
+	/* Those before it went past the cache. So did this one, in vain: it is in the log after all. */
+	while (explorer->mode_kind == MODES_AROUND && issuer->next + 1 < issuer->end &&
+	       (uint64_t)explorer->volume.writes[issuer->next].first * CELL_BYTES != pc_get64(first.off))
+		issuer->next++;
+	write = &explorer->volume.writes[issuer->next];
+	if (write->pos != 0) {
+		volume_forget(&explorer->volume, issuer->next);
+		write->is_torn = true;
+	}
 	data_off = off - in_segment + pc_get32(first.data_off);
 	pos = pc_get64(header.seq) << 32 | (segment_bytes - in_segment - PCM_LINE) / PCM_LINE;
 	check_mark(explorer, pos, pc_get32(header.durable_below));
@@ -93,7 +107,7 @@ static void note_tails(struct explorer *explorer, const struct pcm_tails *tails)
 {
 	struct pc_pos tail = decode_pos(&tails->dirty_tail);
 
-	if (pc_pos_cmp(tail, explorer->tail) > 0 && !sim_backing_all_synced(explorer->live->backing))
+	if (pc_pos_cmp(tail, explorer->tail) > 0 && explorer->mode_kind != MODES_AROUND && !sim_backing_all_synced(explorer->live->backing))
 		fail(explorer, "store of the tails", "dirty_tail moves before the backing is synced");
 	explorer->tail = tail;
 	explorer->batch_end = decode_pos(&tails->batch_end);
@@ -202,6 +216,18 @@ static void note_record(struct explorer *explorer, const struct record_place *pl
 	}
 }
 
+/* (OR13) */
+static bool is_backing_pending(const struct world *live, uint64_t block_off)
+{
+	for (size_t i = 0; i < sim_backing_pending(live->backing); i++) {
+		struct sim_piece piece = sim_backing_piece(live->backing, i);
+
+		if (piece.off < block_off + PCM_BLOCK && block_off < piece.off + piece.len)
+			return true;
+	}
+	return false;
+}
+
 /* (OR9) */
 static void check_clean_key(struct explorer *explorer, uint64_t segment_off, const uint8_t *line)
 {
@@ -221,6 +247,8 @@ static void check_clean_key(struct explorer *explorer, uint64_t segment_off, con
 	if (memcmp(sim_media_view(live->media) + data_off, sim_backing_now(live->backing) + pc_get64(key.off),
 		   PCM_BLOCK) != 0)
 		fail(explorer, "store of a clean key", "its data is not what the backing has");
+	if (explorer->mode_kind == MODES_AROUND && is_backing_pending(live, pc_get64(key.off)))
+		fail(explorer, "store of a clean key", "its block is not durable on the backing");
 	if (explorer->geometry.granularity != PCACHE_GRANULARITY_PAGE &&
 	    sim_media_is_pending(live->media, data_off, PCM_BLOCK))
 		fail(explorer, "store of a clean key", "its data is not durable");
@@ -270,7 +298,7 @@ void rule_synced(struct explorer *explorer)
 		.high = UINT64_MAX,
 	};
 
-	if (!explorer->failed)
+	if (!explorer->failed && explorer->mode_kind != MODES_AROUND)
 		judge(explorer, "the backing alone after a sync", sim_backing_durable(explorer->live->backing),
 		      &question);
 }
@@ -317,4 +345,47 @@ void rule_acknowledged(struct explorer *explorer, uint32_t number)
 		fail(explorer, "acknowledged write", "it is not durable");
 	else
 		check_kills(explorer, write);
+}
+
+/* Which write of the participant at work goes to these blocks of the backing; 0: none of its. */
+static uint32_t number_around(const struct explorer *explorer, const struct issuer *issuer, uint64_t off, uint64_t len)
+{
+	uint64_t align = explorer->geometry.align_bytes;
+
+	for (uint32_t number = issuer->next; number < issuer->end; number++) {
+		const struct volume_write *write = &explorer->volume.writes[number];
+		uint64_t first = (uint64_t)write->first * CELL_BYTES;
+
+		if (pc_align_down(first, align) == off &&
+		    pc_min64(pc_align_up(first + (uint64_t)write->cells * CELL_BYTES, align), explorer->volume.bytes) ==
+			    off + len)
+			return number;
+	}
+	return 0;
+}
+
+/* (OR12) */
+void rule_around(struct explorer *explorer, uint64_t off, uint64_t len)
+{
+	struct issuer *issuer = &explorer->issuers[explorer->baton.participants == 0 ? 0 : explorer->baton.turn];
+	uint32_t number = number_around(explorer, issuer, off, len);
+
+	if (explorer->failed || number == 0)
+		return;
+	issuer->next = number;
+	volume_place_around(&explorer->volume, number, world_pos(pc_cache_head(explorer->live->cache)));
+	check_kills(explorer, &explorer->volume.writes[number]);
+}
+
+/* (OR14) */
+void rule_through(struct explorer *explorer)
+{
+	const struct volume_question question = {
+		.rule = explorer->mode_kind == MODES_AROUND ? VOLUME_CELLS : VOLUME_PREFIX,
+		.low = explorer->volume.newest,
+		.high = UINT64_MAX,
+		.since = UINT64_MAX,
+	};
+
+	judge(explorer, "the backing alone after a write-through", sim_backing_durable(explorer->live->backing), &question);
 }

@@ -129,6 +129,7 @@ struct volume_question question_of(const struct explorer *explorer)
 		.rule = explorer->rule,
 		.low = explorer->volume.promised,
 		.high = UINT64_MAX,
+		.since = UINT64_MAX,
 	};
 }
 
@@ -306,6 +307,15 @@ void cut_check(struct explorer *explorer)
 	explorer->mode = outer;
 }
 
+/*
+ * What was read must stay. But what was written past the cache and not synced was in the system's memory: seen, and not
+ * safe, until recovery has synced it.
+ */
+static void note_shown(struct explorer *explorer)
+{
+	explorer->has_shown = !volume_is_loose(&explorer->volume) || sim_backing_all_synced(explorer->check->backing);
+}
+
 /* Opened read-only, judged, then cut or opened once more for writing: the same content. */
 static void check_readonly(struct explorer *explorer, const char *where)
 {
@@ -313,7 +323,7 @@ static void check_readonly(struct explorer *explorer, const char *where)
 
 	world->readonly = true;
 	if (open_and_judge(explorer, world, explorer->read_buf, where)) {
-		explorer->has_shown = true;
+		note_shown(explorer);
 		if (explorer->cut_percent != 0)
 			cut_check(explorer);
 		world->readonly = false;
@@ -375,11 +385,11 @@ static void check_kill(struct explorer *explorer)
 	if (prng_happens(&prng, 10)) {
 		check_readonly(explorer, "read-only after a kill");
 	} else if (open_and_judge(explorer, explorer->check, explorer->read_buf, "after a kill")) {
-		explorer->has_shown = true;
+		note_shown(explorer);
 		for (unsigned i = 0; i < 2 && !explorer->failed && is_wanted(explorer, MODE_KILL_POWER); i++)
 			cut_check(explorer);
 		explorer->cut_percent *= 2;
-		if (!explorer->failed && prng_happens(&prng, 50))
+		if (!explorer->failed && prng_happens(&prng, 50) && explorer->has_shown)
 			check_drained(explorer, explorer->check, explorer->read_buf);
 		if (!explorer->failed && prng_happens(&prng, 20))
 			check_accounts(explorer, explorer->check, "accounts after a kill");
@@ -399,7 +409,7 @@ static void check_lost(struct explorer *explorer)
 	const uint8_t *image = sim_backing_durable(live->backing);
 	uint64_t hash;
 
-	if (explorer->phase == MODE_CREATE || pc_pos_cmp(explorer->batch_end, explorer->tail) > 0 ||
+	if (explorer->phase == MODE_CREATE || explorer->mode_kind == MODES_AROUND || pc_pos_cmp(explorer->batch_end, explorer->tail) > 0 ||
 	    sim_backing_pending(live->backing) != 0)
 		return;
 	hash = pc_crc32c(0, image, explorer->geometry.volume_bytes);
@@ -467,7 +477,12 @@ static void forget_lost(struct explorer *explorer)
 	for (uint32_t number = 1; number <= volume->issued; number++) {
 		uint64_t pos = volume->writes[number].pos;
 
-		if (pos >= oldest && !world_has_kset(explorer->spare, pos))
+		/* Past the cache: what is loose came after the crash, which waits for a moment when nothing is. */
+		if (volume->writes[number].is_loose)
+			volume_forget(volume, number);
+		else if (volume->writes[number].is_around)
+			volume->newest = pc_max64(volume->newest, pos);
+		else if (pos >= oldest && !world_has_kset(explorer->spare, pos))
 			volume_forget(volume, number);
 		else if (pos > volume->newest)
 			volume->newest = pos;
@@ -484,6 +499,8 @@ void take_geometry(struct explorer *explorer)
 
 	explorer->gc_percent = pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT);
 	explorer->gc_percent_next = explorer->gc_percent;
+	explorer->write_mode = pc_cache_mode(cache);
+	explorer->write_mode_next = explorer->write_mode;
 	explorer->geometry.segments = cache->segments->count;
 	for (unsigned i = 0; i < PC_ARRAY_SIZE(explorer->worlds); i++)
 		explorer->worlds[i].geometry.segments = cache->segments->count;

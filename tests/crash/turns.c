@@ -27,6 +27,8 @@ int __real_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
 int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
 int __real_pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, size_t len);
 int __wrap_pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, size_t len);
+int __real_pc_backing_write(struct pc_backing *backing, const void *buf, uint64_t off, size_t len);
+int __wrap_pc_backing_write(struct pc_backing *backing, const void *buf, uint64_t off, size_t len);
 void __real_pc_lock_wait(struct pc_lock *lock);
 void __wrap_pc_lock_wait(struct pc_lock *lock);
 
@@ -135,6 +137,24 @@ int __wrap_pc_backing_read(struct pc_backing *backing, void *buf, uint64_t off, 
 		explorer_pause();
 	else if (is_ours)
 		yield_turn(explorer);
+	return ret;
+}
+
+/* Past the cache. */
+int __wrap_pc_backing_write(struct pc_backing *backing, const void *buf, uint64_t off, size_t len)
+{
+	struct explorer *explorer = explorer_running;
+	int ret;
+
+	if (explorer->depth != 0)
+		return __real_pc_backing_write(backing, buf, off, len);
+	if (in_round != NULL)
+		yield_turn(explorer);
+	rule_around(explorer, off, len);
+	ret = __real_pc_backing_write(backing, buf, off, len);
+	crash_point(explorer);
+	if (in_round != NULL)
+		explorer_pause();
 	return ret;
 }
 

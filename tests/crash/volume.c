@@ -158,6 +158,41 @@ void volume_forget(struct volume *volume, uint32_t number)
 	}
 	write->pos = 0;
 	write->required_since = 0;
+	write->is_around = false;
+	write->is_loose = false;
+	write->is_doomed = false;
+}
+
+void volume_place_around(struct volume *volume, uint32_t number, uint64_t head)
+{
+	volume_place(volume, number, head - 1);
+	volume->writes[number].is_around = true;
+	volume->writes[number].is_loose = true;
+}
+
+void volume_settle(struct volume *volume, uint64_t returns)
+{
+	for (uint32_t number = 1; number <= volume->issued; number++) {
+		struct volume_write *write = &volume->writes[number];
+
+		if (write->is_loose && !write->is_doomed && write->returned != 0 && write->returned <= returns)
+			write->is_loose = false;
+	}
+	volume->promises++;
+}
+
+void volume_doom(struct volume *volume)
+{
+	for (uint32_t number = 1; number <= volume->issued; number++)
+		volume->writes[number].is_doomed |= volume->writes[number].is_loose;
+}
+
+bool volume_is_loose(const struct volume *volume)
+{
+	for (uint32_t number = 1; number <= volume->issued; number++)
+		if (volume->writes[number].is_loose)
+			return true;
+	return false;
 }
 
 void volume_require(struct volume *volume, uint32_t number)
@@ -332,6 +367,17 @@ static bool judge_set_zeroes(struct trial *trial, uint32_t cell)
 	return candidates > 0;
 }
 
+/* What goes past the cache may be torn at any byte before it is synced. */
+static bool may_be_torn(const struct trial *trial, uint32_t cell)
+{
+	const struct cell_history *history = &trial->volume->history[cell];
+
+	for (uint32_t i = 0; i < history->count; i++)
+		if (trial->volume->writes[history->writes[i]].is_loose || trial->volume->writes[history->writes[i]].is_torn)
+			return true;
+	return false;
+}
+
 static bool judge_set_cell(struct trial *trial, uint32_t cell)
 {
 	const struct cell_history *history = &trial->volume->history[cell];
@@ -339,7 +385,7 @@ static bool judge_set_cell(struct trial *trial, uint32_t cell)
 	uint32_t later;
 
 	if (!read_cell(trial, cell, &later))
-		return false;
+		return may_be_torn(trial, cell);
 	verdict->why = "a write that was promised is lost";
 	if (verdict->number == 0 && history->has_zeroes)
 		return judge_set_zeroes(trial, cell);

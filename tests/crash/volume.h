@@ -40,6 +40,10 @@ struct volume_write {
 	uint32_t group_end;  /* and behind the last */
 	uint64_t required_since; /* volume.promises when it was promised by itself; 0: it was not */
 	uint64_t returned;   /* to the caller, as the so manieth; 0: not yet */
+	bool is_around;      /* it went past the cache, */
+	bool is_loose;       /* and no flush has come since: a crash may take it, or any of its cells */
+	bool is_torn;        /* it went past the cache in part, then into the log */
+	bool is_doomed;      /* loose for ever: a sync failed */
 	uint64_t line_off;   /* of its key set's first line on the media; the next ones lie before it */
 	uint32_t lines;
 	uint64_t data_off;   /* of its data on the media */
@@ -104,6 +108,14 @@ void volume_place(struct volume *volume, uint32_t number, uint64_t pos);
 /* The write did not survive: it is as if it never was. */
 void volume_forget(struct volume *volume, uint32_t number);
 
+/* The write may be seen from now on, and is not in the log: behind all that is there before `head`. */
+void volume_place_around(struct volume *volume, uint32_t number, uint64_t head);
+
+/* A flush: of the writes past the cache the first so many that returned are no longer loose. Is any? */
+void volume_settle(struct volume *volume, uint64_t returns);
+void volume_doom(struct volume *volume); /* all that are loose now stay so */
+bool volume_is_loose(const struct volume *volume);
+
 /* This write was promised; everything that has a position was. */
 void volume_require(struct volume *volume, uint32_t number);
 void volume_require_all(struct volume *volume);
@@ -112,7 +124,7 @@ static inline bool volume_is_required(const struct volume *volume, uint32_t numb
 {
 	const struct volume_write *write = &volume->writes[number];
 
-	return write->pos != 0 && (write->required_since != 0 || write->pos <= volume->promised);
+	return write->pos != 0 && !write->is_loose && (write->required_since != 0 || write->pos <= volume->promised);
 }
 
 /* The number of the write that the cell of an image names, whether it is true or not. */

@@ -11,6 +11,7 @@
 
 #define OPERATIONS_MIN 12u
 #define TAKE_OVER_PERCENT 8u
+#define MODE_PERCENT      10u
 #define LARGE_PERCENT     5u
 #define STREAM_GEOMETRY UINT64_MAX
 
@@ -71,9 +72,11 @@ void choose_geometry(struct explorer *explorer)
 
 /* ---- one call of the library ---- */
 
+/* A sync that failed over what went past the cache is said later, maybe when the backing is well again. */
 bool is_expected(const struct explorer *explorer, int error)
 {
-	return error == 0 || explorer->backing_faulty;
+	return error == 0 || explorer->backing_faulty ||
+	       (error == -EIO && explorer->mode_kind == MODES_AROUND && explorer->has_failed);
 }
 
 static void check_result(struct explorer *explorer, const char *where, int ret)
@@ -101,7 +104,7 @@ void end_write(struct explorer *explorer, uint32_t first, uint32_t end, bool is_
 {
 	for (uint32_t number = first; number < end; number++) {
 		explorer->volume.writes[number].returned = ++explorer->volume.returns;
-		if (!is_durable)
+		if (!is_durable || explorer->volume.writes[number].is_loose)
 			continue;
 		rule_acknowledged(explorer, number);
 		if (explorer->baton.participants != 0)
@@ -109,6 +112,19 @@ void end_write(struct explorer *explorer, uint32_t first, uint32_t end, bool is_
 	}
 	if (is_durable && explorer->baton.participants == 0)
 		volume_require_all(&explorer->volume);
+}
+
+/* What the mode promises more of a write that returned. */
+static void end_mode(struct explorer *explorer, unsigned flags)
+{
+	bool is_through = explorer->write_mode == PCACHE_MODE_WRITETHROUGH;
+
+	if ((flags & PCACHE_WRITE_FUA) != 0 || is_through)
+		volume_settle(&explorer->volume, explorer->volume.returns);
+	if (!is_through)
+		return;
+	volume_require_all(&explorer->volume);
+	rule_through(explorer);
 }
 
 /* A long write is a row of atomic ones: number them as the library cuts them. */
@@ -130,9 +146,13 @@ static void write_range(struct explorer *explorer, uint64_t off, uint64_t len, u
 	ret = pc_io_write(explorer->live->cache, explorer->scratch, len, off, flags);
 	if (ret != (ssize_t)len)
 		check_result(explorer, "write", ret < 0 ? (int)ret : -EIO);
+	else
+		issuer->next = issuer->end; /* what went past the cache has no key set */
 	/* after an error of the backing: what came before it, and that was never more than written */
 	end_write(explorer, first, issuer->next,
 		  !is_paged || (ret == (ssize_t)len && (flags & PCACHE_WRITE_FUA) != 0));
+	if (ret == (ssize_t)len && !explorer->failed && explorer->spare->cache == NULL)
+		end_mode(explorer, flags);
 }
 
 static void do_write(struct explorer *explorer, unsigned flags)
@@ -231,9 +251,12 @@ void do_flush(struct explorer *explorer)
 	int ret = pc_io_flush(explorer->live->cache);
 
 	if (ret < 0) {
-		fail_errno(explorer, "flush", ret);
+		if (explorer->mode_kind != MODES_AROUND || !is_expected(explorer, ret))
+			fail_errno(explorer, "flush", ret);
 		return;
 	}
+	if (explorer->spare->cache == NULL)
+		volume_settle(&explorer->volume, returns);
 	if (explorer->baton.participants != 0) {
 		promise_returned(&explorer->volume, returns);
 		return;
@@ -246,8 +269,13 @@ void do_flush(struct explorer *explorer)
 
 static void do_drain(struct explorer *explorer)
 {
+	int ret;
+
 	explorer->phase = MODE_DRAIN;
-	check_result(explorer, "drain", pc_writeback_drain(explorer->live->cache, NULL, NULL));
+	ret = pc_writeback_drain(explorer->live->cache, NULL, NULL);
+	check_result(explorer, "drain", ret);
+	if (ret == 0 && explorer->spare->cache == NULL)
+		volume_settle(&explorer->volume, explorer->volume.returns);
 	explorer->phase = MODE_POWER;
 }
 
@@ -261,6 +289,8 @@ static void do_reopen(struct explorer *explorer)
 	check_result(explorer, "close", ret);
 	if (explorer->spare->cache != NULL || explorer->failed)
 		return;
+	if (ret == 0)
+		volume_settle(&explorer->volume, explorer->volume.returns);
 	volume_require_all(&explorer->volume); /* close flushes */
 	ret = world_open(explorer->live);
 	if (ret < 0)
@@ -285,6 +315,7 @@ static void do_backing_fault(struct explorer *explorer)
 	}
 	sim_backing_inject(backing, fault, 1 + prng_below(&explorer->prng, 3), errors[fault], false);
 	explorer->backing_faulty = true;
+	explorer->has_failed = true;
 }
 
 /* What is written goes to the backing, the log goes on in another segment, and older ones become free. */
@@ -370,7 +401,10 @@ static void run_operation(struct explorer *explorer, uint64_t number)
 		explorer->take_over_in = 1 + (unsigned)prng_below(&explorer->prng, 6);
 		explorer->take_over_by_kill = prng_happens(&explorer->prng, 50);
 	}
-	do_operation(explorer);
+	if (prng_happens(&explorer->prng, MODE_PERCENT) && explorer->live->cache != NULL)
+		do_mode(explorer);
+	if (!explorer->failed && explorer->spare->cache == NULL)
+		do_operation(explorer);
 	if (!explorer->failed && explorer->live->cache != NULL)
 		check_nothing_wrong(explorer, "clean data", clean_account(explorer->live, true));
 	finish_take_over(explorer);

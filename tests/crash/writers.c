@@ -69,7 +69,8 @@ static void round_write(struct participant *self)
 	if (is_zero)
 		ret = pc_zero_range(explorer->live->cache, PCM_KEY_ZERO, len, off, PCACHE_NOWAIT);
 	else
-		ret = pc_io_write(explorer->live->cache, self->buf, len, off, PCACHE_NOWAIT);
+		ret = pc_io_write(explorer->live->cache, self->buf, len, off,
+				  pc_cache_mode(explorer->live->cache) == PCACHE_MODE_WRITEAROUND ? 0 : PCACHE_NOWAIT);
 	if (ret == (is_zero ? 0 : (ssize_t)len))
 		end_write(explorer, number, number + 1, explorer->geometry.granularity != PCACHE_GRANULARITY_PAGE);
 	else if (ret != -EAGAIN)
@@ -271,7 +272,7 @@ void do_round(struct explorer *explorer)
 	enum volume_rule rule = explorer->rule;
 	struct pc_segments *segments = explorer->live->cache->segments;
 	bool is_busy = prng_happens(&explorer->prng, BUSY_PERCENT);
-	bool is_tight = !is_busy && prng_happens(&explorer->prng, 30);
+	bool is_tight = !is_busy && prng_happens(&explorer->prng, 30) && explorer->mode_kind != MODES_AROUND;
 	uint32_t hidden[SEGMENTS_MAX];
 	unsigned hidden_count;
 	unsigned count;
@@ -281,7 +282,7 @@ void do_round(struct explorer *explorer)
 	if (!make_space(explorer))
 		return;
 	count = choose_participants(explorer, participants, is_tight, is_busy);
-	explorer->rule = VOLUME_SETS;
+	explorer->rule = explorer->mode_kind == MODES_AROUND ? VOLUME_CELLS : VOLUME_SETS;
 	hidden_count = is_tight ? hide_free(segments, prng_below(&explorer->prng, 2), hidden) : 0;
 	run_participants(explorer, participants, count);
 	show_free(segments, hidden, hidden_count);
