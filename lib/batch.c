@@ -300,12 +300,14 @@ static int copy_checked(struct batch *batch, uint32_t range, uint32_t skip, uint
 		return 0;
 	}
 	ret = pc_media_read(cache->media, whole, source->media_off, range_len);
-
+	if (ret < 0)
+		pc_damage_note_at(cache, batch->ranges[range].off, range_len, source->media_off);
 	if (ret < 0)
 		return pc_fail(&cache->config.log, ret, "dirty data for offset %" PRIu64 " cannot be read from the media",
 			       batch->ranges[range].off);
 	if (pc_crc32c(0, whole, range_len) != source->crc) {
 		pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
+		pc_damage_note_at(cache, batch->ranges[range].off, range_len, source->media_off);
 		return pc_fail(&cache->config.log, -EBADMSG,
 			       "dirty data for %u bytes at offset %" PRIu64 " does not match its checksum; it is not written back",
 			       range_len, batch->ranges[range].off);

@@ -48,6 +48,7 @@ static void init_locks(struct pcache *cache)
 	pc_misses_init(&cache->misses);
 	pc_holds_init(&cache->holds);
 	pc_bypass_init(&cache->bypass);
+	pthread_mutex_init(&cache->damage.lock, NULL);
 	pthread_condattr_destroy(&monotonic);
 }
 
@@ -90,6 +91,7 @@ void pc_cache_abandon(struct pcache *cache)
 	if (cache->fork_guard != NULL)
 		munmap((void *)(uintptr_t)cache->fork_guard, PC_PAGE);
 	pthread_mutex_destroy(&cache->identity_lock);
+	pthread_mutex_destroy(&cache->damage.lock);
 	pthread_mutex_destroy(&cache->state_lock);
 	pthread_cond_destroy(&cache->writeback.wake);
 	pthread_cond_destroy(&cache->reclaim.wake);

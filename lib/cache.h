@@ -75,6 +75,24 @@ struct pc_live_page {
 	struct pcache_stats shown;
 };
 
+/* What was found damaged, and where it is; a segment of PC_SEGMENT_NONE: what may be stale. */
+struct pc_damaged {
+	uint64_t off; /* on the backing */
+	uint64_t gen;
+	uint32_t len;
+	uint32_t segment;
+	uint32_t data_off;
+};
+
+#define PC_DAMAGE_MAX 256u
+
+struct pc_damage {
+	pthread_mutex_t lock; /* guards what follows */
+
+	uint32_t count;
+	struct pc_damaged items[PC_DAMAGE_MAX];
+};
+
 struct pcache {
 	struct pc_config config;
 	struct pc_media *media;
@@ -84,6 +102,7 @@ struct pcache {
 	struct pc_stream write; /* the WRITE stream */
 	struct pc_clean clean[2]; /* pc_clean_of() */
 	struct pc_misses misses;
+	struct pc_damage damage;
 	struct pc_sequential sequential;
 	uint64_t carried_blocks;  /* moved to HOT beyond what each victim may be; reclaim's own (Q5) */
 	struct pc_ghost *evicted; /* blocks that reclaim dropped without a second look */
@@ -285,6 +304,12 @@ int pc_io_flush(struct pcache *cache);
 int pc_io_flush_media(struct pcache *cache); /* of what is in the cache alone */
 
 /*
+ * Read a piece out of its whole key, checked. -EBADMSG; -EIO: cannot be read; -EAGAIN: look up again, it has moved, or was
+ * bad and on the backing, and is forgotten; -ENOMEM.
+ */
+int pc_io_read_checked(struct pcache *cache, const struct pc_piece *piece, void *buf);
+
+/*
  * What the cache has from off on, up to the first hole or to where one look-up ends: its bytes, or negative errno.
  * *ret_hole: bytes that are missing behind them; 0: look again from there.
  */
@@ -455,6 +480,15 @@ void pc_patience_tell(struct pcache *cache);
 /* Before the first message of an open cache; and when nothing of the user's may be called any more (U6). */
 void pc_patience_guard_log(struct pcache *cache);
 void pc_patience_mute_locked(struct pcache *cache);
+
+/* damage.c: a piece that is damaged, and not on the backing; the same by its place on the media; what may be stale. */
+void pc_damage_note(struct pcache *cache, const struct pc_piece *piece);
+void pc_damage_note_at(struct pcache *cache, uint64_t off, uint32_t len, uint64_t media_off);
+void pc_damage_note_stale(struct pcache *cache, uint64_t off, uint32_t len);
+size_t pc_damage_list(struct pcache *cache, struct pcache_range *ranges, size_t max);
+
+/* scrub.c. -EBADMSG: something is damaged that is not on the backing. */
+int pc_scrub(struct pcache *cache, pcache_progress_fn progress, void *arg, uint64_t rate);
 
 /* recover*.c, replay*.c: from the media to a cache that can serve. */
 int pc_recover_create(struct pcache *cache);

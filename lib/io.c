@@ -27,6 +27,8 @@
  * (R1) A read copies without a lock and believes the bytes only if the segment's generation has not moved since the
  *      look-up.
  * (R2) What has no data is answered from the look-up alone: it was so at that moment, whatever became of the segment.
+ * (R3) Bad data that is on the backing, too, is forgotten and read from there: what is clean for good (L4), a write before
+ *      dirty_tail until the next open, which finds it bad again. Any other is an error of its range, and is listed.
  */
 #include "cache.h"
 
@@ -426,11 +428,51 @@ static int forget_clean(struct pcache *cache, const struct pc_piece *piece)
 	return -EAGAIN;
 }
 
-/* -EBADMSG: the piece does not match its checksum; else what reading it gave. */
-static int bad_data(struct pcache *cache, const struct pc_piece *piece, int error)
+/* A key set is before dirty_tail as a whole or not at all, so the key's own line will do. */
+static bool is_on_backing(struct pcache *cache, const struct pc_mapping *mapping)
+{
+	struct pc_pos pos = {
+		.seq = atomic_load_explicit(&cache->segments->refs[mapping->segment].seq, memory_order_acquire),
+		.line = mapping->slot / 2,
+	};
+	bool is_clean;
+
+	pthread_mutex_lock(&cache->state_lock);
+	is_clean = pc_pos_cmp(pos, cache->dirty_tail) < 0;
+	pthread_mutex_unlock(&cache->state_lock);
+	return is_clean;
+}
+
+/* (R3) A write that has come to the backing. -EAGAIN: look up again. */
+static int forget_written(struct pcache *cache, const struct pc_piece *piece)
+{
+	struct pc_index_claim claim;
+	int ret;
+
+	pc_misses_supersede(&cache->misses, piece->mapping.off, piece->mapping.len); /* order: before the drop (Q4) */
+	ret = pc_index_claim_place(cache->index, &piece->mapping, &claim);
+	if (ret < 0)
+		return ret == -EBUSY ? -EAGAIN : ret;
+	pc_index_claim_drop(cache->index, &claim, &piece->mapping);
+	pc_stats_add(cache->stats, PC_COUNT_CLEAN_ERRORS, 1);
+	pc_log(&cache->config.log, PCACHE_LOG_WARNING,
+	       "written data at offset %llu is damaged; it is on the backing, and is read from there",
+	       (unsigned long long)piece->mapping.off);
+	return -EAGAIN;
+}
+
+/* -EBADMSG: the piece does not match its checksum; else what reading it gave. `key`: of the piece, or NULL. */
+static int bad_data(struct pcache *cache, const struct pc_piece *piece, const struct pc_key *key, int error)
 {
 	if (pc_segment_is_clean(cache->segments, piece->mapping.segment))
 		return forget_clean(cache, piece);
+	if (is_on_backing(cache, &piece->mapping))
+		return forget_written(cache, piece);
+	if (key == NULL)
+		pc_damage_note(cache, piece);
+	else /* all of it has one checksum */
+		pc_damage_note_at(cache, key->off, key->len,
+				  pc_segment_at(cache->segments, piece->mapping.segment)->off + key->data_off);
 	if (error == -EBADMSG)
 		pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
 	return pc_fail(&cache->config.log, error, "cached data of %u bytes at offset %llu %s", piece->mapping.len,
@@ -438,21 +480,22 @@ static int bad_data(struct pcache *cache, const struct pc_piece *piece, int erro
 		       error == -EBADMSG ? "does not match its checksum" : "cannot be read from the media");
 }
 
-/* Read a piece out of its whole key, checked. -EBADMSG, -EAGAIN (the segment moved: look up again), -EIO, -ENOMEM. */
-static int read_checked(struct pcache *cache, const struct pc_piece *piece, void *buf)
+int pc_io_read_checked(struct pcache *cache, const struct pc_piece *piece, void *buf)
 {
 	const struct pc_segment *segment = pc_segment_at(cache->segments, piece->mapping.segment);
 	uint32_t slot_off = pc_slot_off(cache->segments->segment_bytes, piece->mapping.slot);
 	struct pcm_key raw = { 0 };
 	struct pc_key key;
 	PC_FREE uint8_t *data = NULL;
+	bool known;
 	bool good;
 	int ret;
 
 	ret = pc_media_read(cache->media, &raw, segment->off + slot_off, sizeof(raw));
 	key = pc_key_decode(&raw);
-	good = ret == 0 && holds_piece(cache, &key, &piece->mapping);
-	if (good) {
+	known = ret == 0 && holds_piece(cache, &key, &piece->mapping);
+	good = known;
+	if (known) {
 		data = malloc(key.len);
 		if (data == NULL)
 			return -ENOMEM;
@@ -466,7 +509,7 @@ static int read_checked(struct pcache *cache, const struct pc_piece *piece, void
 		pc_index_mark_verified(cache->index, &piece->mapping);
 		return 0;
 	}
-	return bad_data(cache, piece, ret < 0 ? ret : -EBADMSG);
+	return bad_data(cache, piece, known ? &key : NULL, ret < 0 ? ret : -EBADMSG);
 }
 
 static bool must_verify(const struct pcache *cache, const struct pc_piece *piece)
@@ -496,12 +539,12 @@ static int read_cached(struct pcache *cache, const struct pc_piece *piece, void 
 	if (pc_unlikely(piece->mapping.kind != PC_MAPPING_DATA))
 		return read_empty(cache, piece, buf);
 	if (pc_unlikely(must_verify(cache, piece)))
-		return read_checked(cache, piece, buf);
+		return pc_io_read_checked(cache, piece, buf);
 	pc_media_copy_racing(buf, cache->media, segment->off + piece->mapping.data_off, piece->mapping.len);
 	if (has_moved(cache, piece)) /* (R1) */
 		return -EAGAIN;
 	if (pc_unlikely(pc_media_is_bad(cache->media, segment->off + piece->mapping.data_off, piece->mapping.len)))
-		return bad_data(cache, piece, -EIO);
+		return bad_data(cache, piece, NULL, -EIO);
 	return 0;
 }
 

@@ -30,6 +30,7 @@ static void fill_counters(const struct pc_stats *counters, struct pcache_stats *
 	out->moved_bytes = pc_stats_sum(counters, PC_COUNT_MOVED_BYTES);
 	out->kills = pc_stats_sum(counters, PC_COUNT_KILLS);
 	out->clean_errors = pc_stats_sum(counters, PC_COUNT_CLEAN_ERRORS);
+	out->scrubbed_bytes = pc_stats_sum(counters, PC_COUNT_SCRUBBED_BYTES);
 	out->read_misses = pc_stats_sum(counters, PC_COUNT_READ_MISSES);
 	out->read_hits = out->reads - pc_min64(out->reads, out->read_misses);
 	out->read_hit_bytes = out->read_bytes - pc_min64(out->read_bytes, out->read_miss_bytes);

@@ -33,7 +33,7 @@ FLOW_SOURCES = [
     "live.c", "look.c",
     "around.c", "batch.c", "cache.c", "clean.c", "enter.c", "hold.c", "identity.c", "io.c", "miss.c", "move.c",
     "pace.c", "patience.c", "plan.c", "range.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "vector.c",
-    "writeback.c", "zero.c", "pcache.c",
+    "writeback.c", "zero.c", "damage.c", "scrub.c", "pcache.c",
 ]
 
 PUBLIC_HEADER = "pcache.h"
