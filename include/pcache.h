@@ -78,6 +78,13 @@ extern "C" {
 #define PCACHE_OPEN_DISCARD_DIRTY (1u << 5)
 /** Use all of a cache file that was made longer; make it as long as pcache_config::cache_size_bytes first, if that is more. */
 #define PCACHE_OPEN_GROW (1u << 6)
+/**
+ * Read only, and where the log is damaged go on with all of it that is valid. What is missing is told to the log callback,
+ * in pcache_stats::salvage_segments and the fields behind it, and, as far as damaged key sets can still be made out, by
+ * pcache_damaged(). What was written there reads as what was there before. Where a segment or a gap is counted, no list can
+ * be complete. Superblock and cache info must be valid.
+ */
+#define PCACHE_OPEN_SALVAGE (1u << 7)
 /** @} */
 
 /** @name Flags of the data calls
@@ -366,6 +373,9 @@ struct pcache_stats {
 	uint64_t discard_bytes;        /**< Bytes of pcache_discard(). */
 	uint64_t writeback_zero_bytes; /**< Bytes zeroed on the backing as ranges, not counted in writeback_bytes. */
 	uint64_t scrubbed_bytes;       /**< Compared with their checksums by pcache_scrub(). */
+	uint64_t salvage_segments;     /**< #PCACHE_OPEN_SALVAGE: segments left out because both copies of their record are bad. */
+	uint64_t salvage_gaps;         /**< ... and places where a segment of the log is missing, or the mark of write-back. */
+	uint64_t salvage_lines;        /**< ... and damaged lines of key sets. */
 };
 
 /** @brief What pcache_histogram() tells the times of. */

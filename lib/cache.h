@@ -115,6 +115,9 @@ struct pcache {
 	uint64_t replay_ns;
 	uint64_t replay_keys;
 	uint64_t replay_voided;
+	_Atomic uint64_t salvage_segments; /* what a salvage found damaged: records of segments */
+	_Atomic uint64_t salvage_gaps;     /* ... places where the log does not go on, or tails are missing */
+	_Atomic uint64_t salvage_lines;    /* ... lines of key sets */
 	uint64_t recovered_end_bytes;
 	struct pc_meta super_meta;
 	bool stepped; /* no threads: whoever waits does the background work itself */

@@ -16,7 +16,9 @@
 #define SIZE_MAX_SANE 4096u
 
 #define CHANGE_FLAGS (PCACHE_OPEN_DROP_CLEAN | PCACHE_OPEN_DISCARD_DIRTY | PCACHE_OPEN_GROW)
-#define OPEN_FLAGS   (PCACHE_OPEN_CREATE | PCACHE_OPEN_EXCL | PCACHE_OPEN_READONLY | PCACHE_OPEN_ANY_BACKING | CHANGE_FLAGS)
+#define OPEN_FLAGS   \
+	(PCACHE_OPEN_CREATE | PCACHE_OPEN_EXCL | PCACHE_OPEN_READONLY | PCACHE_OPEN_ANY_BACKING | PCACHE_OPEN_SALVAGE | \
+	 CHANGE_FLAGS)
 
 #define GC_PERCENT_MAX       95u
 #define BATCH_BYTES_DEFAULT  (64ull << 20)
@@ -37,6 +39,8 @@ static int check_flags(const struct pcache_config *in)
 		return pc_fail(&log, -EINVAL, "config: unknown flags 0x%x", in->flags & ~OPEN_FLAGS);
 	if ((in->flags & PCACHE_OPEN_EXCL) != 0 && (in->flags & PCACHE_OPEN_CREATE) == 0)
 		return pc_fail(&log, -EINVAL, "config: EXCL makes sense only together with CREATE");
+	if ((in->flags & PCACHE_OPEN_SALVAGE) != 0 && (in->flags & (PCACHE_OPEN_CREATE | CHANGE_FLAGS)) != 0)
+		return pc_fail(&log, -EINVAL, "config: flags: SALVAGE only reads; CREATE, and what changes the cache, do not go with it");
 	if ((in->flags & PCACHE_OPEN_READONLY) != 0 && (in->flags & PCACHE_OPEN_CREATE) != 0)
 		return pc_fail(&log, -EINVAL, "config: READONLY and CREATE exclude each other");
 	if ((in->flags & PCACHE_OPEN_READONLY) != 0 && (in->flags & CHANGE_FLAGS) != 0)
@@ -170,7 +174,8 @@ static struct pc_config with_defaults(const struct pcache_config *in)
 	struct pc_config out = {
 		.create = (in->flags & PCACHE_OPEN_CREATE) != 0,
 		.exclusive = (in->flags & PCACHE_OPEN_EXCL) != 0,
-		.readonly = (in->flags & PCACHE_OPEN_READONLY) != 0,
+		.readonly = (in->flags & (PCACHE_OPEN_READONLY | PCACHE_OPEN_SALVAGE)) != 0,
+		.salvage = (in->flags & PCACHE_OPEN_SALVAGE) != 0,
 		.any_backing = (in->flags & PCACHE_OPEN_ANY_BACKING) != 0,
 		.drop_clean = (in->flags & PCACHE_OPEN_DROP_CLEAN) != 0,
 		.discard_dirty = (in->flags & PCACHE_OPEN_DISCARD_DIRTY) != 0,

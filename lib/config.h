@@ -15,6 +15,7 @@ struct pc_config {
 	bool create;
 	bool exclusive;
 	bool readonly;
+	bool salvage; /* and readonly */
 	bool any_backing;
 	bool drop_clean;
 	bool discard_dirty;

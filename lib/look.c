@@ -56,6 +56,9 @@ static void fill_constants(const struct pcache *cache, struct pcache_stats *out)
 	out->replay_ns = cache->replay_ns;
 	out->replay_keys = cache->replay_keys;
 	out->replay_voided = cache->replay_voided;
+	out->salvage_segments = cache->salvage_segments;
+	out->salvage_gaps = cache->salvage_gaps;
+	out->salvage_lines = cache->salvage_lines;
 	out->recovered_end_bytes = cache->recovered_end_bytes;
 	out->epoch = cache->identity.epoch;
 }

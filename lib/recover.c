@@ -21,6 +21,7 @@
  * (V8) Every clean key that something newer covers is killed, durably, before open returns, and so is one whose data is
  *      bad; a clean segment whose keys cannot be read gets a new generation. Else they could come back when what covers
  *      them has left the log.
+ * (V9) A salvage stores nothing. What is valid counts, at its position; what is not is noted, and left out.
  */
 #include "recover.h"
 
@@ -155,6 +156,21 @@ int pc_recover_forget(struct pcache *cache)
 	return pc_recover_change(cache, &super, &layout);
 }
 
+static int look(struct pcache *cache, const struct pc_segments_layout *layout, struct pc_found *found)
+{
+	int ret = pc_recover_look(cache, layout, found);
+
+	if ((ret == -EBADMSG || ret == -EUCLEAN) && !cache->config.salvage)
+		pc_log(&cache->config.log, PCACHE_LOG_ERROR,
+		       "the log is damaged; PCACHE_OPEN_SALVAGE opens what is left of it, for reading");
+	if (ret == 0 && cache->config.salvage)
+		pc_log(&cache->config.log, PCACHE_LOG_WARNING,
+		       "salvage: %llu records of segments, %llu places where the log does not go on, %llu lines are damaged",
+		       (unsigned long long)cache->salvage_segments, (unsigned long long)cache->salvage_gaps,
+		       (unsigned long long)cache->salvage_lines);
+	return ret;
+}
+
 int pc_recover_open(struct pcache *cache)
 {
 	struct pc_found found = PC_FOUND_NOTHING;
@@ -170,7 +186,7 @@ int pc_recover_open(struct pcache *cache)
 			ret = pc_recover_records(cache, &super, &layout);
 	}
 	if (ret == 0)
-		ret = pc_recover_look(cache, &layout, &found);
+		ret = look(cache, &layout, &found);
 	if (ret == 0)
 		ret = pc_recover_persist(cache, &found);
 	if (ret == 0)

@@ -130,16 +130,24 @@ static int collect_segments(struct pcache *cache, struct pc_found *found)
 	return 0;
 }
 
-static int broken_chain(const struct pcache *cache, uint64_t seq, const char *what)
+/* An error; in a salvage it is noted, and the rest goes on (V9). */
+static int broken_chain(struct pcache *cache, uint64_t seq, const char *what)
 {
-	return pc_fail(&cache->config.log, -EBADMSG, "segment number %llu of the log: %s", (unsigned long long)seq, what);
+	int ret = pc_fail(&cache->config.log, -EBADMSG, "segment number %llu of the log: %s", (unsigned long long)seq, what);
+
+	if (!cache->config.salvage)
+		return ret;
+	cache->salvage_gaps++;
+	return 0;
 }
 
 /* Each segment names the next one, without a gap; the newest may have come too late to be named. */
-static int check_links(const struct pcache *cache, const struct pc_chain *chain, bool *ret_last_is_unlinked)
+static int check_links(struct pcache *cache, const struct pc_chain *chain, bool *ret_last_is_unlinked)
 {
+	int ret = 0;
+
 	*ret_last_is_unlinked = false;
-	for (uint32_t i = 0; i < chain->count; i++) {
+	for (uint32_t i = 0; i < chain->count && ret == 0; i++) {
 		const struct pc_segment *segment = pc_segment_at(cache->segments, chain->items[i].segment);
 		bool is_last = i + 1 == chain->count;
 
@@ -148,17 +156,17 @@ static int check_links(const struct pcache *cache, const struct pc_chain *chain,
 		if (is_last)
 			break;
 		if (pc_replayed_seq(cache, &chain->items[i + 1]) != segment->seq + 1)
-			return broken_chain(cache, segment->seq + 1, "it is missing");
-		if (segment->next == PC_SEGMENT_NONE && i + 2 == chain->count)
+			ret = broken_chain(cache, segment->seq + 1, "it is missing");
+		else if (segment->next == PC_SEGMENT_NONE && i + 2 == chain->count)
 			*ret_last_is_unlinked = true;
 		else if (segment->next != chain->items[i + 1].segment)
-			return broken_chain(cache, segment->seq, "it does not name the next one");
+			ret = broken_chain(cache, segment->seq, "it does not name the next one");
 	}
-	return 0;
+	return ret;
 }
 
 /* Both tails lie in the chain, and everything before dirty_tail's segment is sealed. Sets what is known to be durable. */
-static int check_tails(const struct pcache *cache, struct pc_chain *chain)
+static int check_tails(struct pcache *cache, struct pc_chain *chain)
 {
 	const struct pc_pos marks[] = { cache->dirty_tail, cache->batch_end };
 	uint64_t first = chain->count == 0 ? 0 : pc_replayed_seq(cache, &chain->items[0]);
@@ -181,8 +189,65 @@ static int check_tails(const struct pcache *cache, struct pc_chain *chain)
 	return 0;
 }
 
+/*
+ * (V9) What is older than the newest by more than there are segments was never in one log with it, and is left out. The
+ * tails count as far as they lie in what is left; without them everything is dirty.
+ */
+static int salvage_tails(struct pcache *cache, struct pc_chain *chain)
+{
+	const struct pc_pos marks[] = { cache->dirty_tail, cache->batch_end };
+	struct pc_pos first;
+	uint64_t newest;
+	uint32_t left_out = 0;
+
+	if (chain->count == 0)
+		return pc_fail(&cache->config.log, -EBADMSG, "nothing is left of the log");
+	newest = pc_replayed_seq(cache, &chain->items[chain->count - 1]);
+	while (newest - pc_replayed_seq(cache, &chain->items[left_out]) >= cache->segments->count)
+		left_out++;
+	chain->count -= left_out;
+	memmove(chain->items, &chain->items[left_out], chain->count * sizeof(*chain->items));
+	for (uint32_t m = 0; m < PC_ARRAY_SIZE(marks); m++)
+		for (uint32_t i = 0; i < chain->count; i++)
+			if (pc_replayed_seq(cache, &chain->items[i]) == marks[m].seq)
+				chain->items[i].known = (uint32_t)pc_max64(chain->items[i].known,
+									   pc_min64(marks[m].line, cache->segments->room));
+	first = (struct pc_pos){ .seq = pc_replayed_seq(cache, &chain->items[0]) };
+	if (pc_pos_cmp(cache->dirty_tail, first) < 0 || cache->dirty_tail.seq > newest)
+		cache->dirty_tail = first;
+	return 0;
+}
+
+static int look_at_chain(struct pcache *cache, struct pc_found *found, bool *ret_last_is_unlinked)
+{
+	int ret = check_links(cache, &found->chain, ret_last_is_unlinked);
+
+	if (ret < 0)
+		return ret;
+	return cache->config.salvage ? salvage_tails(cache, &found->chain) : check_tails(cache, &found->chain);
+}
+
+/* (V9) */
+static int load_records(struct pcache *cache)
+{
+	bool salvage = cache->config.salvage;
+	uint32_t bad = 0;
+	int ret = load_tails(cache);
+
+	if (ret < 0 && salvage) {
+		cache->salvage_gaps++;
+		cache->dirty_tail = (struct pc_pos){ 0 };
+		cache->batch_end = (struct pc_pos){ 0 };
+		ret = 0;
+	}
+	if (ret == 0)
+		ret = pc_segments_load(cache->segments, salvage ? &bad : NULL);
+	cache->salvage_segments = bad;
+	return ret;
+}
+
 /* Take the newest segment off the chain: it was never linked, so nobody can have been told of a write in it. */
-static int split_unlinked(const struct pcache *cache, struct pc_chain *chain, uint32_t *ret_unlinked)
+static int split_unlinked(struct pcache *cache, struct pc_chain *chain, uint32_t *ret_unlinked)
 {
 	struct pc_replayed *last = &chain->items[chain->count - 1];
 
@@ -209,19 +274,15 @@ int pc_recover_look(struct pcache *cache, const struct pc_segments_layout *layou
 	int ret = pc_recover_build(cache, layout);
 
 	if (ret == 0)
-		ret = load_tails(cache);
-	if (ret == 0)
-		ret = pc_segments_load(cache->segments);
+		ret = load_records(cache);
 	if (ret == 0)
 		ret = collect_segments(cache, found);
 	if (ret == 0)
-		ret = check_links(cache, &found->chain, &last_is_unlinked);
-	if (ret == 0)
-		ret = check_tails(cache, &found->chain);
+		ret = look_at_chain(cache, found, &last_is_unlinked);
 	if (ret < 0)
 		return ret;
 	start_ns = pc_now_ns();
 	ret = pc_replay(cache, found);
 	cache->replay_ns = pc_now_ns() - start_ns;
-	return ret < 0 || !last_is_unlinked ? ret : split_unlinked(cache, &found->chain, &found->unlinked);
+	return ret < 0 || !last_is_unlinked || cache->config.salvage ? ret : split_unlinked(cache, &found->chain, &found->unlinked);
 }

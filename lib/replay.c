@@ -44,11 +44,38 @@ struct scan {
 	uint64_t dirty_bytes;
 };
 
-static int corrupt(const struct scan *scan, uint32_t line, const char *what)
+/* What a bad line seems to have written may be stale (V9). */
+static void note_stale(struct scan *scan, uint32_t line)
 {
-	return pc_fail(&scan->replay->cache->config.log, -EBADMSG,
-		       "segment %u (number %llu of the log), line %u: %s; acknowledged writes may be damaged",
-		       scan->segment->id, (unsigned long long)scan->segment->seq, line, what);
+	struct pcache *cache = scan->replay->cache;
+	uint64_t size = cache->backing->size_bytes;
+	struct pcm_kset header;
+
+	memcpy(&header, scan->lines.buf + (size_t)(scan->lines.end - 1 - line) * PCM_LINE, sizeof(header));
+	if (pc_get32(header.magic) != PCM_MAGIC_KSET)
+		return;
+	for (uint32_t i = 0; i < pc_get16(header.count) && line + (i + 1) / 2 < scan->lines.end; i++) {
+		struct pc_key key = pc_kset_key(&scan->lines, line, i);
+
+		if (key.len != 0 && key.len <= PCM_KEY_MAX_BYTES && key.off <= size && key.len <= size - key.off)
+			pc_damage_note_stale(cache, key.off, key.len);
+	}
+}
+
+/* An error; in a salvage it is noted, and the line is left out (V9). */
+static int corrupt(struct scan *scan, uint32_t line, const char *what)
+{
+	struct pcache *cache = scan->replay->cache;
+	int ret = pc_fail(&cache->config.log, -EBADMSG,
+			  "segment %u (number %llu of the log), line %u: %s; acknowledged writes may be damaged",
+			  scan->segment->id, (unsigned long long)scan->segment->seq, line, what);
+
+	if (!cache->config.salvage)
+		return ret;
+	cache->salvage_lines++;
+	if (line < scan->lines.end)
+		note_stale(scan, line);
+	return 0;
 }
 
 /* Not on the backing, as the media has it. */
@@ -109,8 +136,13 @@ static int scan_sealed(struct scan *scan) /* (E1) */
 		struct pc_kset kset;
 		int ret;
 
-		if (!pc_kset_decode(&scan->scope, &scan->lines, line, &kset))
-			return corrupt(scan, line, "a key set of a sealed segment does not match its checksum");
+		if (!pc_kset_decode(&scan->scope, &scan->lines, line, &kset)) {
+			ret = corrupt(scan, line, "a key set of a sealed segment does not match its checksum");
+			if (ret < 0)
+				return ret;
+			line++;
+			continue;
+		}
 		ret = enter_kset(scan, line, &kset, false);
 		if (ret < 0)
 			return ret;
@@ -200,7 +232,7 @@ static int scan_unsealed(struct scan *scan)
 	scan->found->said = scan->found->known; /* by the tails */
 	find_end(scan, scan->replay->cache->segments->room);
 	if (scan->found->known > scan->found->lines)
-		return corrupt(scan, scan->found->lines, "lines that were durable are missing");
+		ret = corrupt(scan, scan->found->lines, "lines that were durable are missing");
 	while (line < scan->found->lines && ret == 0) {
 		struct pc_kset kset;
 
@@ -213,12 +245,26 @@ static int scan_unsealed(struct scan *scan)
 			line += kset.lines;
 		} else if (line < scan->found->known) {
 			ret = corrupt(scan, line, "a line that was durable does not match its checksum"); /* (E3) */
+			line++;
 		} else {
 			ret = add_voids(scan->found, line, 1);
 			line++;
 		}
 	}
 	return ret;
+}
+
+/* (V9) Line by line; what cannot be read is zero, which is no key set. */
+static void salvage_lines(struct scan *scan, uint32_t count, uint8_t *buf)
+{
+	struct pcache *cache = scan->replay->cache;
+	uint64_t end = scan->segment->off + cache->segments->segment_bytes;
+	struct pc_lines line;
+
+	memset(buf, 0, (size_t)count * PCM_LINE);
+	for (uint32_t i = 0; i < count; i++)
+		(void)pc_lines_read(cache->media, end, i, i + 1, buf + (size_t)(count - 1 - i) * PCM_LINE, &line);
+	scan->lines = (struct pc_lines){ .buf = buf, .end = count };
 }
 
 static int scan_segment(struct scan *scan)
@@ -235,7 +281,11 @@ static int scan_segment(struct scan *scan)
 	ret = pc_lines_read(cache->media, scan->segment->off + cache->segments->segment_bytes, 0, count, buf,
 			    &scan->lines);
 	if (ret < 0)
-		return pc_fail(&cache->config.log, ret, "segment %u: its lines cannot be read", scan->segment->id);
+		ret = pc_fail(&cache->config.log, ret, "segment %u: its lines cannot be read", scan->segment->id);
+	if (ret < 0 && !cache->config.salvage)
+		return ret;
+	if (ret < 0)
+		salvage_lines(scan, count, buf);
 	if (!sealed)
 		return scan_unsealed(scan);
 	scan->found->lines = count;

@@ -168,19 +168,33 @@ static bool decode(const struct pc_segments *segments, const struct pcm_segment 
 	return true;
 }
 
-int pc_segments_load(struct pc_segments *segments)
+static int load(struct pc_segments *segments, uint32_t id)
 {
-	for (uint32_t id = 0; id < segments->count; id++) {
-		struct pc_segment *segment = pc_segment_at(segments, id);
-		struct pcm_segment record;
-		int ret = pc_meta_load(segments->media, &segment->meta, &record);
+	struct pc_segment *segment = pc_segment_at(segments, id);
+	struct pcm_segment record;
+	int ret = pc_meta_load(segments->media, &segment->meta, &record);
 
-		if (ret < 0)
-			return pc_fail(segments->log, ret, "segment %u: both copies of its record are damaged", id);
-		if (!decode(segments, &record, segment))
-			return pc_fail(segments->log, -EUCLEAN, "segment %u: its record makes no sense", id);
-		set_ref(segments, segment);
+	if (ret < 0)
+		return pc_fail(segments->log, ret, "segment %u: both copies of its record are damaged", id);
+	if (!decode(segments, &record, segment))
+		return pc_fail(segments->log, -EUCLEAN, "segment %u: its record makes no sense", id);
+	set_ref(segments, segment);
+	return 0;
+}
+
+int pc_segments_load(struct pc_segments *segments, uint32_t *ret_bad)
+{
+	uint32_t bad = 0;
+
+	for (uint32_t id = 0; id < segments->count; id++) {
+		int ret = load(segments, id);
+
+		if (ret < 0 && ret_bad == NULL)
+			return ret;
+		bad += ret < 0; /* as it was: free */
 	}
+	if (ret_bad != NULL)
+		*ret_bad = bad;
 	return 0;
 }
 

@@ -75,8 +75,11 @@ int pc_segments_create(struct pc_segments *segments, uint32_t first);
  */
 int pc_segments_reset(struct pc_segments *segments, uint64_t fresh_gen);
 
-/* Read and check all records; stores nothing. -EUCLEAN, with a message, when one is bad in both slots or impossible. */
-int pc_segments_load(struct pc_segments *segments);
+/*
+ * Read and check all records; stores nothing. -EUCLEAN, with a message, when one is bad in both slots or impossible; with
+ * `ret_bad` these are counted and left as they are, free.
+ */
+int pc_segments_load(struct pc_segments *segments, uint32_t *ret_bad);
 
 /* Flush and repair the records as found (meta.h). Not synced. */
 int pc_segments_repair(struct pc_segments *segments);

@@ -53,6 +53,7 @@ PUBLIC_USERS_MORE = {
     "tests/api/fixture.c": {"options.h", "unit/runner.h"},
     "tests/api/big_run.c": {"options.h"},
     "tests/api/test_damage.c": {"crc32c.h", "format.h"},
+    "tests/api/test_salvage.c": {"format.h"},
 }
 
 MAX_LINES = 700

@@ -49,7 +49,7 @@ static void (*on_message)(void); /* called by the log callback, as a user's woul
 static inline void note_message(enum pcache_log_level level, const char *message, void *arg)
 {
 	(void)arg;
-	if (level == PCACHE_LOG_INFO)
+	if (level == PCACHE_LOG_INFO || strstr(message, "PCACHE_OPEN_SALVAGE") != NULL) /* that comes behind the reason */
 		return;
 	pthread_mutex_lock(&log_seen.lock);
 	snprintf(log_seen.text, sizeof(log_seen.text), "%s", message);

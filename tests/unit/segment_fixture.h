@@ -101,7 +101,7 @@ static inline struct pc_segments *loaded_from(struct sim_media *from)
 	struct pc_segments *found;
 
 	ck_assert_int_eq(pc_segments_new(sim_media_open(from, false), &log_to_message, &layout, &found), 0);
-	ck_assert_msg(pc_segments_load(found) == 0, "%s", message);
+	ck_assert_msg(pc_segments_load(found, NULL) == 0, "%s", message);
 	return found;
 }
 

@@ -45,7 +45,7 @@ static void refuse(uint32_t id, const char *what)
 	snprintf(name, sizeof(name), "segment %u:", id);
 	sim_media_crash_into(sim, sim_choose_none, NULL, after_cut);
 	ck_assert_int_eq(pc_segments_new(sim_media_open(after_cut, true), &log_to_message, &layout, &found), 0);
-	ck_assert_msg(pc_segments_load(found) == -EUCLEAN, "accepted: %s", what);
+	ck_assert_msg(pc_segments_load(found, NULL) == -EUCLEAN, "accepted: %s", what);
 	ck_assert_msg(strstr(message, name) != NULL, "'%s' does not name %s", message, name);
 	unload(found);
 }
