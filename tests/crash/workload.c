@@ -27,6 +27,8 @@ static void choose_tunables(struct prng *prng, uint64_t *tunables)
 	tunables[PCACHE_TUNABLE_GC_PERCENT] = prng_happens(prng, 50) ? 70 : 30;
 	tunables[PCACHE_TUNABLE_BATCH_BYTES] = 2048u << prng_below(prng, 5);
 	tunables[PCACHE_TUNABLE_DIRTY_AGE_MS] = 1000;
+	/* In half of the caches whoever waits tries a failed backing a few times more. No draw: seeds stay what they were. */
+	tunables[PCACHE_TUNABLE_BACKING_WAIT_MS] = tunables[PCACHE_TUNABLE_GC_PERCENT] == 30 ? 100 : 0;
 	tunables[PCACHE_TUNABLE_READ_VERIFY] = prng_happens(prng, 30) ? PCACHE_VERIFY_ALWAYS : PCACHE_VERIFY_FIRST;
 }
 
