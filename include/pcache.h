@@ -402,9 +402,11 @@ struct pcache_histogram {
 
 /** @brief What a struct pcache_request asks for. */
 enum pcache_op {
-	PCACHE_OP_READ = 0,  /**< As pcache_read(). */
-	PCACHE_OP_WRITE = 1, /**< As pcache_write(). */
-	PCACHE_OP_FLUSH = 2, /**< As pcache_flush(); covers what was reaped, and what returned, before it was submitted. */
+	PCACHE_OP_READ = 0,         /**< As pcache_read(). */
+	PCACHE_OP_WRITE = 1,        /**< As pcache_write(). */
+	PCACHE_OP_FLUSH = 2,        /**< As pcache_flush(); covers what was reaped, and what returned, before it was submitted. */
+	PCACHE_OP_WRITE_ZEROES = 3, /**< As pcache_write_zeroes(); buf is not looked at. */
+	PCACHE_OP_DISCARD = 4,      /**< As pcache_discard(); buf is not looked at. */
 };
 
 #define PCACHE_QUEUE_DEPTH_MAX 4096u /**< Largest depth of pcache_queue_create(). */

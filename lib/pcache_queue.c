@@ -6,10 +6,10 @@
  *              |  a hole in a read: to the backing by libaio -> reaped, goes on ----^
  *              '- all that would wait: a helper thread makes the synchronous call --^
  *
- * (Y1) A slot belongs to one party at a time: the free list, the thread in submit or reap, the kernel, the helpers' list,
+ * (QU1) A slot belongs to one party at a time: the free list, the thread in submit or reap, the kernel, the helpers' list,
  *      one helper, the list of what is done.
- * (Y2) The event descriptor is readable as long as something can be reaped.
- * (Y3) Whatever was submitted ends: at the latest when the queue is deleted, with -ECANCELED if it had not begun.
+ * (QU2) The event descriptor is readable as long as something can be reaped.
+ * (QU3) Whatever was submitted ends: at the latest when the queue is deleted, with -ECANCELED if it had not begun.
  *
  * Lock: pcache_queue.lock, a leaf; not held during a call into the cache.
  */
@@ -117,7 +117,7 @@ static void finish(struct pcache_queue *queue, struct slot *slot, int64_t result
 	list_add(&queue->done, slot);
 	pthread_mutex_unlock(&queue->lock);
 	if (was_empty)
-		signal_event(queue); /* (Y2) */
+		signal_event(queue); /* (QU2) */
 }
 
 /* ---- helpers ---- */
@@ -133,6 +133,10 @@ static int64_t call(struct pcache *cache, const struct pcache_request *request, 
 		return pcache_write(cache, request->buf, request->len, request->off, flags);
 	case PCACHE_OP_FLUSH:
 		return pcache_flush(cache, request->flags);
+	case PCACHE_OP_WRITE_ZEROES:
+		return pcache_write_zeroes(cache, request->off, request->len, flags);
+	case PCACHE_OP_DISCARD:
+		return pcache_discard(cache, request->off, request->len, flags);
 	default:
 		return -EINVAL;
 	}
@@ -393,7 +397,7 @@ static void reap_reads(struct pcache_queue *queue)
 		advance_read(queue, slot, false);
 	}
 	if (count == REAP_MAX)
-		signal_event(queue); /* there may be more (Y2) */
+		signal_event(queue); /* there may be more (QU2) */
 }
 
 static void clear_event(const struct pcache_queue *queue)
@@ -413,7 +417,7 @@ int pcache_reap(struct pcache_queue *queue, struct pcache_request **ret_done, un
 		return -EINVAL;
 	if (pc_is_inherited(queue->cache))
 		return -ENOTRECOVERABLE;
-	clear_event(queue); /* order: before we look; what is done later makes it readable again (Y2) */
+	clear_event(queue); /* order: before we look; what is done later makes it readable again (QU2) */
 	reap_reads(queue);
 	pthread_mutex_lock(&queue->lock);
 	while (count < max && queue->done.first != NULL) {
@@ -499,7 +503,7 @@ static void unlink_queue(struct pcache_queue *queue)
 	pthread_mutex_unlock(&queue->cache->state_lock);
 }
 
-/* What had not begun never will (Y3). */
+/* What had not begun never will (QU3). */
 static void cancel(struct pcache_queue *queue, struct slot *slot)
 {
 	if (slot->has_begun)

@@ -246,6 +246,38 @@ START_TEST(sync_and_fua)
 }
 END_TEST
 
+START_TEST(zeroes_and_discards)
+{
+	struct loop *loop = make_loop(true);
+	struct fixture *fx = loop->fx;
+
+	ck_assert_int_eq(one(loop, PCACHE_OP_WRITE_ZEROES, 5000, 200 * KIB, 0), 0);
+	ck_assert_int_eq(one(loop, PCACHE_OP_DISCARD, MIB, 2 * MIB, 0), 0);
+	memset(fx->model + 5000, 0, 200 * KIB);
+	memset(fx->model + MIB, 0, 2 * MIB);
+	free_loop(loop);
+}
+END_TEST
+
+/* Each waits for the backing, so threads do; one sync serves many. */
+START_TEST(write_through)
+{
+	struct loop *loop = make_loop(true);
+	struct fixture *fx = loop->fx;
+
+	ck_assert_int_eq(pcache_set(fx->cache, PCACHE_TUNABLE_MODE, PCACHE_MODE_WRITETHROUGH), 0);
+	for (unsigned i = 0; i < DEPTH; i++) {
+		test_random_fill(&fx->random, loop->jobs[i].buf, BLOCK);
+		memcpy(fx->model + i * BLOCK, loop->jobs[i].buf, BLOCK);
+		submit(loop, &loop->jobs[i], PCACHE_OP_WRITE, i * BLOCK, BLOCK, 0);
+	}
+	for (unsigned i = 0; i < DEPTH; i++)
+		ck_assert_int_eq(reap(loop)->request.result, BLOCK);
+	fixture_check_backing(fx);
+	free_loop(loop);
+}
+END_TEST
+
 /* ---- errors ---- */
 
 START_TEST(what_is_wrong_is_the_result)
@@ -445,6 +477,8 @@ static Suite *make_suite(void)
 	tcase_add_test(tests, descriptor_stays_readable_until_all_is_reaped);
 	tcase_add_test(tests, full_queue_takes_no_more);
 	tcase_add_test(tests, sync_and_fua);
+	tcase_add_test(tests, zeroes_and_discards);
+	tcase_add_test(tests, write_through);
 	tcase_add_test(tests, what_is_wrong_is_the_result);
 	tcase_add_test(tests, call_does_not_wait_for_a_request_that_is_not_reaped);
 	tcase_add_test(tests, write_during_a_read_is_not_undone);
