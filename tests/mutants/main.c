@@ -67,7 +67,7 @@ static const char usage[] =
 	"                      [--list] [--tap]\n"
 	"Runs the crash explorer against planted bugs, which it must find, and harmless variants, which it must not.\n"
 	"  --mutant NAME  this one only\n"
-	"  --seeds N      a mutant is not caught when so many seeds found nothing (default 1000)\n"
+	"  --seeds N      a mutant is not caught when so many seeds found nothing (default 10000)\n"
 	"  --states N     crash states that a variant must pass (default 10000)\n"
 	"  --seconds S    no new seed after so much time on one of them (default: no limit)\n"
 	"  --seed N       first seed (default 1)\n"
@@ -348,7 +348,7 @@ static int list(void)
 
 int main(int argc, char **argv)
 {
-	struct arguments arguments = { .first_seed = 1, .seeds = 1000, .states = 10000, .jobs = 2 };
+	struct arguments arguments = { .first_seed = 1, .seeds = 10000, .states = 10000, .jobs = 2 };
 	struct job *jobs = calloc(mutant_count, sizeof(*jobs));
 	struct totals totals;
 	unsigned chosen;
