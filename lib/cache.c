@@ -305,6 +305,17 @@ static void set_up(struct pcache *cache, const struct pc_config *config, struct 
 	pc_patience_guard_log(cache);
 }
 
+/* (Y3) Where it fails no miss is kept, and the first flush says so: whoever reads those writes relies on it (BY4). */
+static void sync_left_over(struct pcache *cache)
+{
+	int ret = pc_bypass_is_pending(&cache->bypass) ? pc_around_sync_backing(cache, 0) : 0;
+
+	if (ret < 0)
+		pc_log(&cache->config.log, PCACHE_LOG_WARNING,
+		       "a sync of the backing failed; what an owner that was killed wrote around the cache may be lost: %s",
+		       pcache_strerror(ret));
+}
+
 int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct pc_backing *backing, bool stepped,
 		  struct pcache **ret_cache)
 {
@@ -322,7 +333,7 @@ int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct
 	set_up(cache, config, media, backing, stepped);
 	ret = media->blank ? pc_recover_create(cache) : pc_recover_open(cache);
 	if (ret == 0 && !config->readonly)
-		(void)pc_around_flush(cache); /* where it fails no miss is kept until a later one succeeds (Y3, AR4) */
+		sync_left_over(cache);
 	if (ret == 0)
 		ret = pc_cache_start_threads(cache);
 	if (ret < 0) {
