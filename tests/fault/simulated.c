@@ -3,10 +3,11 @@
  * simulated.c - a workload on the simulated media and backing, with each allocation, media primitive and backing
  * operation failing in its turn, once or for ever after, also during recovery.
  *
- * The workload: create, write until segments rotate and are reclaimed, flush, drain; the process is killed; recover,
- * read all, write, drain; the power is cut in the middle of a write, which is torn; recover, read, drain, close; open,
- * and in that drop what is cached, and grow; read, write, set, close. After the
- * fault is gone the power is cut, and the cache opened on healthy parts:
+ * The workload: create, write until segments rotate and are reclaimed, flush, drain, with zeroes, discards, atomic writes,
+ * prefetches, invalidates and queries in between; write around the cache; the process is killed; recover, read all,
+ * write around, drain; the power is cut in the middle of a write, which is torn; recover, the second time in
+ * write-through; read, drain, close; open, and in that drop what is cached, and grow; read, write, set, close. After
+ * the fault is gone the power is cut, and the cache opened on healthy parts:
  *
  * (L1) Each call returns a negative errno that fits the fault, or succeeds. It never hangs: there are no threads, and
  *      what it does is bounded.
@@ -14,7 +15,9 @@
  * (L3) The healthy cache opens, drains, and the backing then holds what reads showed.
  * (L4) When everything is closed, nothing is allocated.
  * (L5) An open that failed for want of memory has stored nothing.
- * (L6) A write that failed for want of memory is never seen, also not after a crash.
+ * (L6) A write that failed for want of memory is never seen, also not after a crash; but a write-through that was stored,
+ *      and did not get to the backing.
+ * (L7) Query tells of each byte once; what it calls clean the backing has, synced.
  */
 #include "model.h"
 #include "point.h"
@@ -57,6 +60,8 @@ struct flow {
 	uint8_t buf[MODEL_BYTES];
 	bool created;
 	bool changes; /* the next open drops what is clean, and grows */
+	bool media_failed;
+	bool went_around; /* what a failed sync took is not written again */
 };
 
 static uint64_t below(struct flow *flow, uint64_t limit)
@@ -93,8 +98,12 @@ static bool was_reached(struct flow *flow)
 }
 
 /* (L1) What a caller may see. A record that cannot be read counts as damaged. */
-static bool fits(const struct setting *setting, int64_t ret)
+static bool fits(const struct flow *flow, int64_t ret)
 {
+	const struct setting *setting = flow->setting;
+
+	if (flow->cache != NULL && pc_cache_mode(flow->cache) == PCACHE_MODE_WRITETHROUGH && ret == -EIO)
+		return true; /* whatever it was that kept the write from the backing */
 	switch (setting->kind) {
 	case FAULT_MEMORY:
 		return ret == -ENOMEM;
@@ -111,8 +120,11 @@ static bool succeeded(struct flow *flow, const char *what, int64_t ret)
 		return true;
 	if (!was_reached(flow))
 		sweep_fail(flow->sweep, "an error before the fault", ret);
-	else if (!fits(flow->setting, ret))
+	else if (!fits(flow, ret))
 		sweep_fail(flow->sweep, what, ret);
+	if (flow->went_around)
+		model_loosen(&flow->model);
+	flow->media_failed |= flow->cache != NULL && pc_cache_is_failed(flow->cache);
 	return false;
 }
 
@@ -152,31 +164,128 @@ static bool open_and_compare(struct flow *flow)
 	return succeeded(flow, "open", ret);
 }
 
-static void write_one(struct flow *flow)
+/* ---- what changes bytes ---- */
+
+struct change {
+	uint32_t numbers[2]; /* of the model */
+	uint32_t sectors;    /* of each */
+	unsigned count;
+	unsigned flags;
+	bool is_logged; /* in every mode */
+};
+
+/* A call that changes bytes has returned: how many sectors of each number are done, or negative errno. */
+static void end_change(struct flow *flow, const struct change *change, const char *what, int64_t ret)
 {
-	bool is_paged = flow->setting->granularity == PCACHE_GRANULARITY_PAGE;
-	unsigned flags = below(flow, 8) == 0 ? PCACHE_WRITE_FUA : 0;
+	enum pcache_mode mode = pc_cache_mode(flow->cache);
+	bool is_durable = flow->setting->granularity != PCACHE_GRANULARITY_PAGE &&
+			  (change->is_logged || mode != PCACHE_MODE_WRITEAROUND);
+	bool is_refused = flow->setting->kind == FAULT_MEMORY && (ret >= 0 || mode != PCACHE_MODE_WRITETHROUGH);
+	uint32_t done = ret < 0 ? 0 : (uint32_t)ret;
+	bool is_good = succeeded(flow, what, ret);
+
+	for (unsigned i = 0; i < change->count; i++) {
+		if (is_refused) /* (L6) */
+			model_refuse(&flow->model, change->numbers[i], done);
+		if (is_good)
+			model_acknowledge(&flow->model, change->numbers[i], done, is_durable);
+	}
+	/* Both cover what came before, too. */
+	if (is_good && ((change->flags & PCACHE_WRITE_FUA) != 0 || mode == PCACHE_MODE_WRITETHROUGH))
+		model_flushed(&flow->model);
+}
+
+static void write_bytes(struct flow *flow, unsigned flags)
+{
 	uint32_t sectors = 1 + (uint32_t)below(flow, below(flow, 4) == 0 ? 24 : 6);
-	uint32_t first = (uint32_t)below(flow, MODEL_SECTORS - sectors);
+	uint32_t first = (uint32_t)below(flow, MODEL_SECTORS - 1 - sectors);
+	struct change change = { .count = 1, .flags = flags };
 	ssize_t ret;
 
-	model_begin(&flow->model, first, sectors, flow->buf);
+	if (pc_cache_mode(flow->cache) == PCACHE_MODE_WRITEAROUND && sectors == 1)
+		sectors++; /* of one sector, a short write to the backing leaves a part of it */
+	change.sectors = sectors;
+	change.numbers[0] = model_begin(&flow->model, first, sectors, flow->buf);
 	ret = pc_io_write(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, flags);
-	if (flow->setting->kind == FAULT_MEMORY && ret < (ssize_t)(sectors * MODEL_SECTOR)) /* (L6) */
-		model_refuse(&flow->model, ret < 0 ? 0 : (uint32_t)ret / MODEL_SECTOR);
-	if (!succeeded(flow, "write", ret))
-		return;
-	model_acknowledge(&flow->model, (uint32_t)ret / MODEL_SECTOR,
-			  !is_paged || ((flags & PCACHE_WRITE_FUA) != 0 && ret == (ssize_t)(sectors * MODEL_SECTOR)));
-	/* FUA covers what came before it. */
-	if (is_paged && (flags & PCACHE_WRITE_FUA) != 0)
-		model_flushed(&flow->model);
+	end_change(flow, &change, "write", ret < 0 ? ret : ret / (ssize_t)MODEL_SECTOR);
+}
+
+/* Discards of whole blocks, and long zeroes, go to the backing as ranges. */
+static void write_zeroes(struct flow *flow, unsigned flags, bool discard)
+{
+	uint32_t sectors = discard ? 8 + (uint32_t)below(flow, 16) : 128 + (uint32_t)below(flow, 16);
+	uint32_t first = (uint32_t)below(flow, (MODEL_SECTORS - sectors) / 8) * 8;
+	struct change change = { .sectors = sectors, .count = 1, .flags = flags, .is_logged = true };
+	int ret;
+
+	if (!discard && below(flow, 2) == 0)
+		sectors = change.sectors = 1 + sectors % 12;
+	change.numbers[0] = model_begin_zeroes(&flow->model, first, sectors);
+	ret = discard ? pcache_discard(flow->cache, first * MODEL_SECTOR, sectors * MODEL_SECTOR, flags) :
+			pcache_write_zeroes(flow->cache, first * MODEL_SECTOR, sectors * MODEL_SECTOR, flags);
+	end_change(flow, &change, discard ? "discard" : "zeroes", ret < 0 ? ret : (int64_t)sectors);
+}
+
+static void write_atomic(struct flow *flow, unsigned flags)
+{
+	const uint32_t half = MODEL_SECTORS / 2;
+	struct change change = { .sectors = 1 + (uint32_t)below(flow, 3), .count = 2, .flags = flags, .is_logged = true };
+	struct pcache_extent extents[2];
+	int ret;
+
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t first = i * half + (uint32_t)below(flow, half - change.sectors);
+		uint8_t *buf = flow->buf + i * change.sectors * MODEL_SECTOR;
+
+		change.numbers[i] = model_begin(&flow->model, first, change.sectors, buf);
+		extents[i] = (struct pcache_extent){ buf, change.sectors * MODEL_SECTOR, first * MODEL_SECTOR };
+	}
+	ret = pcache_write_atomic(flow->cache, extents, 2, flags);
+	end_change(flow, &change, "atomic write", ret < 0 ? ret : (int64_t)change.sectors);
+}
+
+static void write_one(struct flow *flow)
+{
+	unsigned flags = below(flow, 8) == 0 ? PCACHE_WRITE_FUA : 0;
+	uint64_t dice = below(flow, 12);
+
+	if (dice < 2)
+		write_zeroes(flow, flags, dice == 0);
+	else if (dice < 4)
+		write_atomic(flow, flags);
+	else
+		write_bytes(flow, flags);
 }
 
 static void flush(struct flow *flow)
 {
 	if (succeeded(flow, "flush", pc_io_flush(flow->cache)))
 		model_flushed(&flow->model);
+}
+
+/*
+ * (L7) After a read of all into the buffer. What a failed sync took past the cache the backing only seems to have; and when
+ * the media failed in a write that then nobody could void, the backing may get it, and reads not.
+ */
+static void query_all(struct flow *flow)
+{
+	struct pcache_range ranges[64];
+	ssize_t count = pcache_query(flow->cache, 0, MODEL_BYTES, ranges, PC_ARRAY_SIZE(ranges));
+	bool is_judged = flow->model.loose == 0 && !flow->media_failed;
+	uint64_t end = 0;
+
+	for (ssize_t i = 0; i < count; i++) {
+		bool is_clean = (ranges[i].state & PCACHE_RANGE_CLEAN) != 0 && (ranges[i].state & PCACHE_RANGE_LOST) == 0;
+
+		if (ranges[i].off != end || ranges[i].len == 0)
+			sweep_fail(flow->sweep, "L7: query has a gap before offset", (int64_t)ranges[i].off);
+		end = ranges[i].off + ranges[i].len;
+		if (is_clean && is_judged &&
+		    memcmp(flow->buf + ranges[i].off, sim_backing_durable(flow->backing) + ranges[i].off, ranges[i].len) != 0)
+			sweep_fail(flow->sweep, "L7: clean, and not on the backing, at offset", (int64_t)ranges[i].off);
+	}
+	if (count < 0 || (end != MODEL_BYTES && count < (ssize_t)PC_ARRAY_SIZE(ranges)))
+		sweep_fail(flow->sweep, "L7: query ends at", count < 0 ? count : (int64_t)end);
 }
 
 /* (L2) A sector that cannot be read is an error, and says nothing about the others. */
@@ -196,6 +305,7 @@ static bool read_all(struct flow *flow, bool after_power_cut)
 		if (sector < MODEL_SECTORS)
 			sweep_fail(flow->sweep, after_power_cut ? "L2: durable, and gone, in sector" :
 								  "L2: acknowledged, and not read, in sector", sector);
+		query_all(flow);
 	}
 	return good;
 }
@@ -204,6 +314,22 @@ static void drain(struct flow *flow)
 {
 	if (succeeded(flow, "drain", pc_writeback_drain(flow->cache, NULL, NULL)))
 		model_flushed(&flow->model);
+}
+
+static void prefetch_or_invalidate(struct flow *flow, bool prefetch)
+{
+	uint64_t off = below(flow, MODEL_BYTES / 2);
+	uint64_t len = 1 + below(flow, MODEL_BYTES / 2);
+	int64_t ret = prefetch ? pcache_prefetch(flow->cache, off, len, 0) : pcache_invalidate(flow->cache, off, len, 0);
+
+	if (succeeded(flow, prefetch ? "prefetch" : "invalidate", ret) && (uint64_t)ret > len)
+		sweep_fail(flow->sweep, "more than it was asked for", ret);
+}
+
+static void set_mode(struct flow *flow, enum pcache_mode mode)
+{
+	(void)succeeded(flow, "mode", pcache_set(flow->cache, PCACHE_TUNABLE_MODE, mode));
+	flow->went_around |= pc_cache_mode(flow->cache) == PCACHE_MODE_WRITEAROUND;
 }
 
 static void work(struct flow *flow, unsigned writes)
@@ -216,6 +342,8 @@ static void work(struct flow *flow, unsigned writes)
 			succeeded(flow, "write-back", pc_writeback_step(flow->cache));
 		if (i % 16 == 13)
 			succeeded(flow, "reclaim", pc_reclaim_step(flow->cache));
+		if (i % 16 == 3 || i % 16 == 11)
+			prefetch_or_invalidate(flow, i % 16 == 3);
 	}
 	read_all(flow, false);
 	drain(flow);
@@ -228,6 +356,8 @@ static void kill_process(struct flow *flow)
 	flow->cache->media = NULL;
 	pc_cache_abandon(flow->cache);
 	flow->cache = NULL;
+	if (flow->went_around && was_reached(flow)) /* of a sync that failed nobody tells any more */
+		model_loosen(&flow->model);
 }
 
 /* ---- a power cut in the middle ---- */
@@ -236,6 +366,7 @@ struct cut {
 	struct flow *flow;
 	bool done;
 	uint8_t media[MEDIA_BYTES];
+	uint8_t backing[MODEL_BYTES];
 };
 
 /* Key sets are on the media, of their data only parts: all of them are torn writes. */
@@ -257,8 +388,10 @@ static void cut_here(enum sim_primitive primitive, void *arg)
 	};
 
 	(void)primitive;
-	if (!cut->done)
-		sim_media_crash_image(cut->flow->media, tear, &random, cut->media);
+	if (cut->done)
+		return;
+	sim_media_crash_image(cut->flow->media, tear, &random, cut->media);
+	sim_backing_crash_image(cut->flow->backing, cut->backing, NULL, NULL);
 	cut->done = true;
 }
 
@@ -266,24 +399,21 @@ static void crash_in_write(struct flow *flow)
 {
 	static struct cut cut;
 	const struct sim_hooks hooks = { .crash_point = cut_here, .arg = &cut };
-	static uint8_t backing[MODEL_BYTES];
 	const uint32_t sectors = 6;
 	uint32_t first = (uint32_t)below(flow, MODEL_SECTORS - sectors);
 	ssize_t ret;
 
 	cut.flow = flow;
 	cut.done = false;
-	model_begin(&flow->model, first, sectors, flow->buf);
+	(void)model_begin(&flow->model, first, sectors, flow->buf);
 	sim_media_hook(flow->media, &hooks);
 	ret = pc_io_write(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, 0);
 	sim_media_hook(flow->media, NULL);
 	succeeded(flow, "write with a power cut in it", ret); /* nobody heard of it */
-	if (!cut.done)
-		cut_here(SIM_DRAIN, &cut);
+	cut_here(SIM_DRAIN, &cut);
 	kill_process(flow);
 	sim_media_reset_to(flow->media, cut.media);
-	sim_backing_crash_image(flow->backing, backing, NULL, NULL);
-	sim_backing_reset_to(flow->backing, backing);
+	sim_backing_reset_to(flow->backing, cut.backing);
 	model_cut(&flow->model);
 }
 
@@ -334,6 +464,7 @@ static void run_workload(struct flow *flow)
 	flow->created = true;
 	work(flow, 40);
 	work(flow, 6); /* so that there is something to recover */
+	set_mode(flow, PCACHE_MODE_WRITEAROUND);
 	for (unsigned i = 0; i < 6; i++)
 		write_one(flow);
 	kill_process(flow);
@@ -341,14 +472,16 @@ static void run_workload(struct flow *flow)
 		return;
 	read_all(flow, false);
 	work(flow, 20);
+	set_mode(flow, PCACHE_MODE_WRITEBACK);
 	for (unsigned i = 0; i < 2 && cuts_are_judged(flow->setting); i++) {
 		for (unsigned j = 0; j < 5; j++)
 			write_one(flow);
 		crash_in_write(flow);
 		if (!open_and_compare(flow))
 			return;
-		if (read_all(flow, true))
+		if (read_all(flow, true) && !flow->media_failed) /* else see backing_is_good() */
 			model_settle(&flow->model, flow->buf);
+		set_mode(flow, i == 0 ? PCACHE_MODE_WRITETHROUGH : PCACHE_MODE_WRITEBACK);
 	}
 	change(flow);
 }
@@ -366,9 +499,22 @@ static void cut_power(struct flow *flow)
 	sim_backing_reset_to(flow->backing, backing);
 }
 
-/* (L3) */
+/*
+ * (L3) Where a sync took what went past the cache, reads may show it once more; where the media failed in a write, the backing
+ * may have got it, and clean data under it is older. Then the backing has what it must have.
+ */
+static bool backing_is_good(const struct flow *flow, const struct model *before)
+{
+	const uint8_t *bytes = sim_backing_durable(flow->backing);
+
+	if (before->loose == 0 && !flow->media_failed)
+		return model_check(&flow->model, bytes, false) == MODEL_SECTORS;
+	return model_check(before, bytes, true) == MODEL_SECTORS;
+}
+
 static void check_afterwards(struct flow *flow)
 {
+	static struct model before;
 	int ret = open_cache(flow);
 
 	if (ret < 0 && !flow->created)
@@ -380,11 +526,12 @@ static void check_afterwards(struct flow *flow)
 	if (!read_all(flow, true)) {
 		sweep_fail(flow->sweep, "L3: the healthy cache cannot be read", 0);
 	} else {
+		before = flow->model;
 		model_settle(&flow->model, flow->buf);
 		ret = pc_writeback_drain(flow->cache, NULL, NULL);
 		if (ret < 0)
 			sweep_fail(flow->sweep, "L3: the healthy cache does not drain", ret);
-		else if (model_check(&flow->model, sim_backing_durable(flow->backing), false) < MODEL_SECTORS)
+		else if (!backing_is_good(flow, &before))
 			sweep_fail(flow->sweep, "L3: drained, and not on the backing", 0);
 	}
 	ret = pc_cache_close(flow->cache, false);
@@ -448,6 +595,8 @@ int main(int argc, char **argv)
 		{ "write_that_is_short", SIM_WRITE_IS_SHORT, -EIO },
 		{ "read_of_the_backing", SIM_READ_FAILS, -EIO },
 		{ "sync_that_loses_writes", SIM_SYNC_FAILS, -EIO },
+		{ "zeroing_with_an_error", SIM_ZERO_FAILS, -EIO },
+		{ "zeroing_that_is_not_there", SIM_ZERO_FAILS, -EOPNOTSUPP },
 	};
 	const char *what = argc == 2 ? argv[1] : "";
 	struct sweep sweep = { 0 };

@@ -121,13 +121,13 @@ static bool write_one(struct flow *flow)
 {
 	uint32_t sectors = 1 + (uint32_t)below(flow, 100);
 	uint32_t first = (uint32_t)below(flow, MODEL_SECTORS - sectors);
+	uint32_t number = model_begin(&flow->model, first, sectors, flow->buf);
 	ssize_t ret;
 
-	model_begin(&flow->model, first, sectors, flow->buf);
 	ret = pcache_write(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, 0);
 	if (!succeeded(flow, "write", ret))
 		return false;
-	model_acknowledge(&flow->model, (uint32_t)ret / MODEL_SECTOR, !flow->is_paged);
+	model_acknowledge(&flow->model, number, (uint32_t)ret / MODEL_SECTOR, !flow->is_paged);
 	return true;
 }
 
