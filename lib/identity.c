@@ -132,7 +132,7 @@ int pc_identity_load(struct pcache *cache, const uint8_t uuid[16])
 	ret = decode(cache, &info, &cache->identity);
 	if (ret < 0)
 		return ret;
-	if (cache->identity.may_bypass && !cache->identity.is_clean)
+	if (cache->identity.may_bypass)
 		pc_bypass_add(&cache->bypass, 0, cache->backing->size_bytes); /* (Y3) */
 	fill_unset(cache, PCACHE_TUNABLE_GC_PERCENT, cache->identity.gc_percent);
 	fill_unset(cache, PCACHE_TUNABLE_MODE, cache->identity.mode);
@@ -200,6 +200,7 @@ int pc_identity_mark_clean(struct pcache *cache)
 	pthread_mutex_lock(&cache->identity_lock);
 	next = cache->identity;
 	next.is_clean = true;
+	next.may_bypass = pc_bypass_is_pending(&cache->bypass); /* also where the last sync failed (Y3) */
 	ret = store_locked(cache, &next);
 	pthread_mutex_unlock(&cache->identity_lock);
 	return ret;
