@@ -18,6 +18,7 @@
  * (L6) A write that failed for want of memory is never seen, also not after a crash; but a write-through that was stored,
  *      and did not get to the backing.
  * (L7) Query tells of each byte once; what it calls clean the backing has, synced.
+ * (L8) A write-through that was acknowledged is on the backing, synced.
  */
 #include "model.h"
 #include "point.h"
@@ -208,6 +209,9 @@ static void write_bytes(struct flow *flow, unsigned flags)
 	change.numbers[0] = model_begin(&flow->model, first, sectors, flow->buf);
 	ret = pc_io_write(flow->cache, flow->buf, sectors * MODEL_SECTOR, first * MODEL_SECTOR, flags);
 	end_change(flow, &change, "write", ret < 0 ? ret : ret / (ssize_t)MODEL_SECTOR);
+	if (pc_cache_mode(flow->cache) == PCACHE_MODE_WRITETHROUGH && ret > 0 &&
+	    memcmp(flow->buf, sim_backing_durable(flow->backing) + first * MODEL_SECTOR, (size_t)ret) != 0)
+		sweep_fail(flow->sweep, "L8: written through, and not on the backing, from sector", first);
 }
 
 /* Discards of whole blocks, and long zeroes, go to the backing as ranges. */
@@ -450,6 +454,7 @@ static void change(struct flow *flow)
 	if (flow->cache->segments->count != PCM_SEGMENTS_MIN + 2)
 		sweep_fail(flow->sweep, "not grown: segments", flow->cache->segments->count);
 	read_all(flow, false);
+	set_mode(flow, PCACHE_MODE_WRITETHROUGH); /* also where no cut is judged */
 	for (unsigned i = 0; i < 4; i++)
 		write_one(flow);
 	(void)succeeded(flow, "set", pc_identity_set(flow->cache, PCACHE_TUNABLE_GC_PERCENT, 50));
