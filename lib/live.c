@@ -2,7 +2,7 @@
 /*
  * live.c - an open cache shows its statistics in its file, to other processes (peek.h).
  *
- * (LV1) Nothing is promised: no flush, no sync, an error ends it without a word, and recovery never looks.
+ * (LV1) Nothing is promised: no flush, no sync, an error ends it with a warning, and recovery never looks.
  * (LV2) At most once a second, and only if something changed. A timed call asks for a page; after each page the thread
  *       looks once more a second later, and sleeps for good when nothing has changed since.
  * (LV3) On the reclaim thread, which never waits for the backing: a stalled backing is when somebody looks.
@@ -50,13 +50,18 @@ static void write_page(struct pcache *cache, const struct pcache_stats *stats, b
 		.stats = *stats,
 	};
 	struct pcm_live live;
+	int ret;
 
 	for (unsigned i = 0; i < PCACHE_LATENCIES; i++)
 		summarise(&cache->latency[i], &page.times[i]);
 	pc_peek_encode(&page, cache->identity.uuid, &live);
-	if (pc_media_copy(cache->media, PCM_LIVE_OFF + page.number % 2 * PCM_SLOT_STRIDE, &live, sizeof(live),
-			  PC_COPY_CACHED) < 0)
+	ret = pc_media_copy(cache->media, PCM_LIVE_OFF + page.number % 2 * PCM_SLOT_STRIDE, &live, sizeof(live),
+			    PC_COPY_CACHED);
+	if (ret < 0) {
 		cache->live.is_on = false;
+		pc_log(&cache->config.log, PCACHE_LOG_WARNING, "statistics are no longer shown in the cache file: %s",
+		       pcache_strerror(ret));
+	}
 	cache->live.shown = *stats;
 }
 

@@ -337,7 +337,7 @@ static void mode_unknown(struct pcache_config *c) { c->mode = 5; }
 static void durability_unknown(struct pcache_config *c) { c->durability = 3; }
 static void depth_too_high(struct pcache_config *c) { c->queue_depth = 257; }
 static void verify_unknown(struct pcache_config *c) { c->read_verify = 4; }
-static void flag_unknown(struct pcache_config *c) { c->flags |= 1u << 4; }
+static void flag_unknown(struct pcache_config *c) { c->flags |= 1u << 20; }
 static void flag_highest(struct pcache_config *c) { c->flags |= 1u << 31; }
 
 static const struct bad_config bad_configs[] = {
