@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define GC_PERCENT_DEFAULT 70u
+#define EPOCH_MAX          (1ull << 31) /* an open a second for 68 years */
 #define GC_PERCENT_MAX     95u
 
 /* ---- the record ---- */
@@ -61,7 +62,7 @@ static int decode(const struct pcache *cache, const struct pcm_info *info, struc
 		return pc_fail(log, -EPROTONOSUPPORT, "mode %u, options 0x%x are not offered by this version", mode,
 			       pc_get32(info->options));
 	if ((flags & ~(PCM_INFO_CLEAN | PCM_INFO_DROPPING | PCM_INFO_BYPASS)) != 0 || gc_percent > GC_PERCENT_MAX ||
-	    pc_get64(info->epoch) == UINT64_MAX || is_dropping != (first_seq != 0) || first_seq == UINT64_MAX)
+	    pc_get64(info->epoch) > EPOCH_MAX || is_dropping != (first_seq != 0) || first_seq == UINT64_MAX)
 		return pc_fail(log, -EUCLEAN, "the cache info makes no sense: flags 0x%x, gc_percent %u, epoch %llu",
 			       flags, gc_percent, (unsigned long long)pc_get64(info->epoch));
 	identity->is_clean = (flags & PCM_INFO_CLEAN) != 0;
@@ -178,7 +179,7 @@ int pc_identity_mark_open(struct pcache *cache)
 
 	pthread_mutex_lock(&cache->identity_lock);
 	next = cache->identity;
-	next.epoch++;
+	next.epoch += next.epoch < EPOCH_MAX; /* nobody gets there but by forging */
 	next.is_clean = false;
 	next.gc_percent = (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT);
 	next.mode = pc_cache_mode(cache);
