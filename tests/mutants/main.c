@@ -139,7 +139,7 @@ static enum child_status explore(const struct arguments *arguments, const struct
 	double start = now_seconds();
 
 	for (uint64_t i = 0; mutant->is_harmless ? counts->states < arguments->states : i < arguments->seeds; i++) {
-		if (!explorer_run(arguments->first_seed + i, &options, counts))
+		if (!explorer_run(arguments->first_seed + mutant->seed - 1 + i, &options, counts))
 			return CHILD_FOUND;
 		if (arguments->seconds > 0 && now_seconds() - start > arguments->seconds)
 			break;

@@ -11,6 +11,7 @@ struct mutant {
 	const char *name;
 	const char *what;  /* what it breaks, or what is different */
 	const char *modes; /* kinds of crash states, with blanks between; empty: all */
+	unsigned seed;     /* the first one to try */
 	bool is_harmless;
 };
 

@@ -9,6 +9,7 @@ A catalogue is a text of such entries; a line that begins with # is a comment:
     mutant NAME                 or: variant NAME, for a change that must do no harm
     breaks WHAT                 the invariant, and how; of a variant: `differs WHAT`
     modes NAME...               optional: crash states of these kinds only, for a bug that the usual mix shows late
+    seed N                      optional: the first seed to try, where a rare bug shows soon
     at FILE FUNCTION            one place; an entry may have several
     -the text that is there     one or more lines
     +what stands in its place   none or more lines
@@ -62,6 +63,7 @@ class Mutant:
     is_harmless: bool
     what: str = ""
     modes: str = ""
+    seed: int = 1
     places: list = field(default_factory=list)
     number: int = 0
 
@@ -91,6 +93,8 @@ def parse_line(line, where, mutants):
         entry.what = rest
     elif word == "modes" and rest:
         entry.modes = rest
+    elif word == "seed" and rest.isdigit():
+        entry.seed = int(rest)
     elif word == "at" and len(rest.split()) == 2:
         entry.places.append(Place(*rest.split()))
     elif line[0] == "-" and entry.places and not entry.places[-1].new:
@@ -192,7 +196,7 @@ def table(mutants):
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
     rows = [
-        f"\t{{ {quote(m.name)}, {quote(m.what)}, {quote(m.modes)}, {str(m.is_harmless).lower()} }},\n" for m in mutants
+        f"\t{{ {quote(m.name)}, {quote(m.what)}, {quote(m.modes)}, {m.seed}, {str(m.is_harmless).lower()} }},\n" for m in mutants
     ]
     return "".join([
         '/* Written by weave.py from the catalogue. */\n#include "mutants.h"\n\nint pc_mutant;\n\n',
