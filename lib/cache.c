@@ -334,6 +334,7 @@ int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct
 	ret = media->blank ? pc_recover_create(cache) : pc_recover_open(cache);
 	if (ret == 0 && !config->readonly)
 		sync_left_over(cache);
+	cache->open_ns = pc_now_ns() - start_ns; /* order: before there are threads that show it to others */
 	if (ret == 0)
 		ret = pc_cache_start_threads(cache);
 	if (ret < 0) {
@@ -343,7 +344,6 @@ int pc_cache_open(const struct pc_config *config, struct pc_media *media, struct
 		pc_cache_abandon(cache);
 		return ret;
 	}
-	cache->open_ns = pc_now_ns() - start_ns;
 	pc_log(&config->log, PCACHE_LOG_INFO, "opened: epoch %llu, %u segments, %llu keys, %llu torn lines voided",
 	       (unsigned long long)cache->identity.epoch, cache->segments->count, (unsigned long long)cache->replay_keys,
 	       (unsigned long long)cache->replay_voided);
