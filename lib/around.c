@@ -60,21 +60,16 @@ static struct around around_of(const struct pcache *cache, struct pc_write_plan 
 /* What the cache has of the blocks. */
 static struct finding look(struct pcache *cache, const struct around *around)
 {
+	struct pc_pos tail = pc_cache_dirty_tail(cache);
 	struct finding finding = { 0 };
 	struct pc_look looks[LOOKS];
-	struct pc_pos tail;
 
-	pthread_mutex_lock(&cache->state_lock);
-	tail = cache->dirty_tail;
-	pthread_mutex_unlock(&cache->state_lock);
 	for (uint64_t off = around->block_off; off < around->block_end;) {
 		unsigned count = pc_index_look(cache->index, off, around->block_end - off, looks, LOOKS);
 
 		for (unsigned i = 0; i < count; i++) {
-			const struct pc_pos pos = { .seq = looks[i].seq, .line = looks[i].mapping.slot / 2 };
-
 			finding.is_cached |= looks[i].cached;
-			finding.is_dirty |= looks[i].cached && pc_pos_cmp(pos, tail) >= 0; /* what is clean has number 0 */
+			finding.is_dirty |= looks[i].cached && pc_pos_cmp(pc_look_pos(&looks[i]), tail) >= 0;
 			off += looks[i].mapping.len;
 		}
 	}

@@ -159,6 +159,16 @@ struct pc_pos pc_cache_head(const struct pcache *cache)
 	return (struct pc_pos){ .seq = seq, .line = pc_room_lines(room) };
 }
 
+struct pc_pos pc_cache_dirty_tail(struct pcache *cache)
+{
+	struct pc_pos tail;
+
+	pthread_mutex_lock(&cache->state_lock);
+	tail = cache->dirty_tail;
+	pthread_mutex_unlock(&cache->state_lock);
+	return tail;
+}
+
 /* Bytes of log in one segment before `line`: its lines and, in proportion, its data. */
 static uint64_t bytes_before(uint64_t room, uint32_t line)
 {

@@ -211,8 +211,9 @@ static inline void pc_cache_end_sample(struct pcache *cache, enum pcache_latency
 		pc_cache_count_time(cache, which, start_ns);
 }
 
-/* Where the next write goes. */
+/* Where the next write goes, and what is not on the backing yet; the state lock is not held. */
 struct pc_pos pc_cache_head(const struct pcache *cache);
+struct pc_pos pc_cache_dirty_tail(struct pcache *cache);
 
 /* Log bytes from one position to another, estimated by lines within a segment. */
 uint64_t pc_cache_log_bytes(const struct pcache *cache, struct pc_pos from, struct pc_pos to);

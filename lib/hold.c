@@ -49,14 +49,12 @@ static void await_writers(struct pcache *cache)
 {
 	struct pc_holds *holds = &cache->holds;
 	struct pc_pos head;
-	uint64_t tail_seq;
+	uint64_t tail_seq; /* segments before it are sealed */
 	unsigned waits = 0;
 
 	atomic_thread_fence(memory_order_seq_cst); /* order: after the hold is in the list (HD2, HD3) */
 	head = pc_cache_head(cache);
-	pthread_mutex_lock(&cache->state_lock);
-	tail_seq = cache->dirty_tail.seq; /* segments before it are sealed */
-	pthread_mutex_unlock(&cache->state_lock);
+	tail_seq = pc_cache_dirty_tail(cache).seq;
 	pthread_mutex_lock(&holds->lock);
 	holds->quiet_seq = pc_max64(holds->quiet_seq, tail_seq);
 	while (!are_writers_done_locked(cache, head)) {

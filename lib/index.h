@@ -123,6 +123,12 @@ struct pc_look {
 	bool cached;
 };
 
+/* In the log; what is clean has number 0. A key set is before dirty_tail as a whole or not at all: the key's line will do. */
+static inline struct pc_pos pc_look_pos(const struct pc_look *look)
+{
+	return (struct pc_pos){ .seq = look->seq, .line = look->mapping.slot / 2 };
+}
+
 /* As pc_index_lookup(), but nothing counts as an access. */
 unsigned pc_index_look(struct pc_index *index, uint64_t off, uint64_t len, struct pc_look *ret_looks, unsigned max);
 

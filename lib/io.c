@@ -435,12 +435,8 @@ static bool is_on_backing(struct pcache *cache, const struct pc_mapping *mapping
 		.seq = atomic_load_explicit(&cache->segments->refs[mapping->segment].seq, memory_order_acquire),
 		.line = mapping->slot / 2,
 	};
-	bool is_clean;
 
-	pthread_mutex_lock(&cache->state_lock);
-	is_clean = pc_pos_cmp(pos, cache->dirty_tail) < 0;
-	pthread_mutex_unlock(&cache->state_lock);
-	return is_clean;
+	return pc_pos_cmp(pos, pc_cache_dirty_tail(cache)) < 0;
 }
 
 /* (R3) A write that has come to the backing. -EAGAIN: look up again. */

@@ -19,8 +19,7 @@
 
 static uint32_t state_of(const struct pc_look *look, struct pc_pos tail)
 {
-	/* A key set is before dirty_tail as a whole or not at all, so its keys' own lines will do. */
-	struct pc_pos pos = { .seq = look->seq, .line = look->mapping.slot / 2 };
+	struct pc_pos pos = pc_look_pos(look);
 	uint32_t state;
 
 	if (!look->cached)
@@ -33,19 +32,9 @@ static uint32_t state_of(const struct pc_look *look, struct pc_pos tail)
 	return state;
 }
 
-static struct pc_pos dirty_tail_of(struct pcache *cache)
-{
-	struct pc_pos tail;
-
-	pthread_mutex_lock(&cache->state_lock);
-	tail = cache->dirty_tail;
-	pthread_mutex_unlock(&cache->state_lock);
-	return tail;
-}
-
 size_t pc_range_query(struct pcache *cache, uint64_t off, uint64_t len, struct pcache_range *ranges, size_t max)
 {
-	struct pc_pos tail = dirty_tail_of(cache); /* order: before the index (RG1) */
+	struct pc_pos tail = pc_cache_dirty_tail(cache); /* order: before the index (RG1) */
 	uint64_t end = off + len;
 	size_t count = 0;
 

@@ -36,7 +36,7 @@ struct drop {
 
 static bool must_stay(const struct drop *drop, const struct pc_look *look)
 {
-	const struct pc_pos pos = { .seq = look->seq, .line = look->mapping.slot / 2 };
+	struct pc_pos pos = pc_look_pos(look);
 
 	return look->cached && (look->mapping.kind == PC_MAPPING_LOST || pc_pos_cmp(pos, drop->tail) >= 0); /* (RD4) */
 }
@@ -114,9 +114,7 @@ static int drop_piece(struct drop *drop)
 	for (;;) {
 		uint64_t room = pc_stream_room(&cache->write);
 
-		pthread_mutex_lock(&cache->state_lock);
-		drop->tail = cache->dirty_tail;
-		pthread_mutex_unlock(&cache->state_lock);
+		drop->tail = pc_cache_dirty_tail(cache);
 		pc_hold_begin(cache, &drop->hold, drop->off, drop->end); /* order: before the look (RD1) */
 		drop->plan.count = 0;
 		drop->plan.units = 0;
