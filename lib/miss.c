@@ -301,7 +301,7 @@ int pc_miss_begin(struct pcache *cache, size_t len, uint64_t off, struct pc_miss
 		pc_stats_add(cache->stats, PC_COUNT_BYPASSED_BYTES, len);
 	begun.is_listed = plan.keep;
 	if (plan.keep) {
-		pc_misses_enter(&cache->misses, begun.miss);
+		pc_misses_add(&cache->misses, begun.miss, true);
 		count_ahead(cache, &plan);
 		begun.len = hole_of_own(cache, len, off);
 	}
@@ -343,7 +343,7 @@ int pc_miss_fetch(struct pcache *cache, uint64_t off, size_t len)
 
 	if (ret < 0)
 		return ret;
-	pc_misses_add(&cache->misses, miss); /* order: before its blocks are claimed as holes (I1) */
+	pc_misses_add(&cache->misses, miss, false); /* order: before its blocks are claimed as holes (I1) */
 	ret = pc_backing_read(cache->backing, miss->data, off, len);
 	count_backing_read(cache, ret, len);
 	pc_misses_finish(&cache->misses, miss, ret);

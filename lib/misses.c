@@ -69,17 +69,10 @@ static void link_locked(struct pc_misses *misses, struct pc_miss *miss)
 	atomic_fetch_add_explicit(&misses->count, 1, memory_order_relaxed);
 }
 
-void pc_misses_enter(struct pc_misses *misses, struct pc_miss *miss)
+void pc_misses_add(struct pc_misses *misses, struct pc_miss *miss, bool is_private)
 {
 	pthread_mutex_lock(&misses->lock);
-	miss->is_private = true;
-	link_locked(misses, miss);
-	pthread_mutex_unlock(&misses->lock);
-}
-
-void pc_misses_add(struct pc_misses *misses, struct pc_miss *miss)
-{
-	pthread_mutex_lock(&misses->lock);
+	miss->is_private = is_private;
 	link_locked(misses, miss);
 	pthread_mutex_unlock(&misses->lock);
 }

@@ -47,13 +47,10 @@ void pc_miss_delete(struct pc_miss *miss);
 struct pc_miss *pc_misses_join(struct pc_misses *misses, struct pc_miss *miss, uint64_t off);
 
 /*
- * Put a miss in the list that nobody may join: its read ends when the caller likes, and whoever waited for it might be
- * the one who has to see to that.
+ * In the list, whoever else reads the range. Private: nobody may join it, because its read ends when the caller likes, and
+ * whoever waited for it might be the one who has to see to that.
  */
-void pc_misses_enter(struct pc_misses *misses, struct pc_miss *miss);
-
-/* In the list, whoever else reads the range. */
-void pc_misses_add(struct pc_misses *misses, struct pc_miss *miss);
+void pc_misses_add(struct pc_misses *misses, struct pc_miss *miss, bool is_private);
 
 /* The read of a miss in the list has ended. */
 void pc_misses_finish(struct pc_misses *misses, struct pc_miss *miss, int result);
