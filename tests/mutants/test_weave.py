@@ -88,13 +88,14 @@ def check_places_of_one_mutant():
 
 def check_table():
     variant = "variant soft\ndiffers nothing \"much\"\nat source.c twice\n-n + n\n+2 * n\n"
-    table = woven(entry("modes kill power", "at source.c twice", "-n + n", "+n"), variant)[weave.TABLE]
-    assert '{ "bug", "W1: wrong", "kill power", false },' in table, table
-    assert '{ "soft", "nothing \\"much\\"", "", true },' in table, table
+    table = woven(entry("modes kill power", "seed 7", "at source.c twice", "-n + n", "+n"), variant)[weave.TABLE]
+    assert '{ "bug", "W1: wrong", "kill power", 7, false },' in table, table
+    assert '{ "soft", "nothing \\"much\\"", "", 1, true },' in table, table
     assert "mutant_count = 2;" in table, table
 
 
 WRONG = {
+    "seed_that_is_no_number": [entry("seed soon", "at source.c twice", "-n + n", "+n")],
     "text_that_is_not_there": [entry("at source.c twice", "-n - n", "+n")],
     "text_of_another_function": [entry("at source.c twice", "-n > 3", "+n")],
     "text_that_is_there_twice": [entry("at source.c work", "-twice(n)", "+n")],
