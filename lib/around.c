@@ -28,8 +28,6 @@
 #include <string.h>
 
 #define TAKE_LOG 1 /* the write belongs in the cache after all */
-#define LOOKS    32u
-
 /* One write: its bytes, and the whole blocks of the backing around them. */
 struct around {
 	struct pc_write_plan *plan;
@@ -58,20 +56,17 @@ static struct around around_of(const struct pcache *cache, struct pc_write_plan 
 }
 
 /* What the cache has of the blocks. */
-static struct finding look(struct pcache *cache, const struct around *around)
+static struct finding find(struct pcache *cache, const struct around *around)
 {
 	struct pc_pos tail = pc_cache_dirty_tail(cache);
 	struct finding finding = { 0 };
-	struct pc_look looks[LOOKS];
+	const struct pc_look *look;
+	struct pc_walk walk;
 
-	for (uint64_t off = around->block_off; off < around->block_end;) {
-		unsigned count = pc_index_look(cache->index, off, around->block_end - off, looks, LOOKS);
-
-		for (unsigned i = 0; i < count; i++) {
-			finding.is_cached |= looks[i].cached;
-			finding.is_dirty |= looks[i].cached && pc_pos_cmp(pc_look_pos(&looks[i]), tail) >= 0;
-			off += looks[i].mapping.len;
-		}
+	pc_walk_begin(&walk, cache->index, around->block_off, around->block_end);
+	while ((look = pc_walk_next(&walk)) != NULL) {
+		finding.is_cached |= look->cached;
+		finding.is_dirty |= look->cached && pc_pos_cmp(pc_look_pos(look), tail) >= 0;
 	}
 	return finding;
 }
@@ -143,7 +138,7 @@ static int write_backing(struct pcache *cache, struct around *around)
 
 static int write_held(struct pcache *cache, struct around *around)
 {
-	struct finding finding = look(cache, around);
+	struct finding finding = find(cache, around);
 	uint64_t len = around->end - around->off;
 	int ret = 0;
 

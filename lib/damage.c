@@ -13,8 +13,6 @@
 
 #include <string.h>
 
-#define LOOKS 32u
-
 static bool is_same(const struct pc_damaged *a, const struct pc_damaged *b)
 {
 	return a->off == b->off && a->len == b->len && a->segment == b->segment && a->data_off == b->data_off &&
@@ -52,25 +50,20 @@ static uint64_t gen_of(const struct pcache *cache, uint32_t segment)
 
 void pc_damage_note_at(struct pcache *cache, uint64_t off, uint32_t len, uint64_t media_off)
 {
-	uint64_t end = off + len;
-	uint64_t at = off;
+	const struct pc_look *look;
+	struct pc_walk walk;
 
-	while (at < end) {
-		struct pc_look looks[LOOKS];
-		unsigned found = pc_index_look(cache->index, at, end - at, looks, LOOKS);
+	pc_walk_begin(&walk, cache->index, off, off + len);
+	while ((look = pc_walk_next(&walk)) != NULL) {
+		const struct pc_mapping *mapping = &look->mapping;
+		struct pc_piece piece = { .mapping = *mapping };
 
-		for (unsigned i = 0; i < found; i++) {
-			const struct pc_mapping *mapping = &looks[i].mapping;
-			struct pc_piece piece = { .mapping = *mapping };
-
-			at = mapping->off + mapping->len;
-			if (!looks[i].cached || mapping->kind != PC_MAPPING_DATA ||
-			    pc_segment_at(cache->segments, mapping->segment)->off + mapping->data_off !=
-				    media_off + (mapping->off - off))
-				continue; /* something newer is there: nobody reads the damaged bytes */
-			piece.gen = gen_of(cache, mapping->segment);
-			pc_damage_note(cache, &piece);
-		}
+		if (!look->cached || mapping->kind != PC_MAPPING_DATA ||
+		    pc_segment_at(cache->segments, mapping->segment)->off + mapping->data_off !=
+			    media_off + (mapping->off - off))
+			continue; /* something newer is there: nobody reads the damaged bytes */
+		piece.gen = gen_of(cache, mapping->segment);
+		pc_damage_note(cache, &piece);
 	}
 }
 
@@ -99,27 +92,24 @@ static void give_out(struct output *output, uint64_t off, uint64_t len, uint32_t
 /* (DM1) What of an entry is still so; false: nothing. */
 static bool give_out_item(struct pcache *cache, const struct pc_damaged *item, struct output *output)
 {
-	uint64_t end = item->off + item->len;
-	uint64_t at = item->off;
-	bool any = item->segment == PC_SEGMENT_NONE;
+	const struct pc_look *look;
+	struct pc_walk walk;
+	bool any = false;
 
-	if (any)
+	if (item->segment == PC_SEGMENT_NONE) {
 		give_out(output, item->off, item->len, PCACHE_RANGE_STALE);
-	while (at < end && item->segment != PC_SEGMENT_NONE) {
-		struct pc_look looks[LOOKS];
-		unsigned found = pc_index_look(cache->index, at, end - at, looks, LOOKS);
+		return true;
+	}
+	pc_walk_begin(&walk, cache->index, item->off, item->off + item->len);
+	while ((look = pc_walk_next(&walk)) != NULL) {
+		const struct pc_mapping *mapping = &look->mapping;
 
-		for (unsigned i = 0; i < found; i++) {
-			const struct pc_mapping *mapping = &looks[i].mapping;
-
-			at = mapping->off + mapping->len;
-			if (!looks[i].cached || mapping->kind != PC_MAPPING_DATA || mapping->segment != item->segment ||
-			    mapping->data_off != item->data_off + (mapping->off - item->off) ||
-			    gen_of(cache, item->segment) != item->gen)
-				continue;
-			give_out(output, mapping->off, mapping->len, PCACHE_RANGE_DIRTY | PCACHE_RANGE_LOST);
-			any = true;
-		}
+		if (!look->cached || mapping->kind != PC_MAPPING_DATA || mapping->segment != item->segment ||
+		    mapping->data_off != item->data_off + (mapping->off - item->off) ||
+		    gen_of(cache, item->segment) != item->gen)
+			continue;
+		give_out(output, mapping->off, mapping->len, PCACHE_RANGE_DIRTY | PCACHE_RANGE_LOST);
+		any = true;
 	}
 	return any;
 }

@@ -129,8 +129,22 @@ static inline struct pc_pos pc_look_pos(const struct pc_look *look)
 	return (struct pc_pos){ .seq = look->seq, .line = look->mapping.slot / 2 };
 }
 
-/* As pc_index_lookup(), but nothing counts as an access. */
-unsigned pc_index_look(struct pc_index *index, uint64_t off, uint64_t len, struct pc_look *ret_looks, unsigned max);
+/* On the way through a range. */
+struct pc_walk {
+	struct pc_index *index;
+	uint64_t off; /* behind what was looked at */
+	uint64_t end;
+	unsigned next; /* to be given out */
+	unsigned count;
+	struct pc_look looks[32]; /* one visit to a leaf at most */
+};
+
+/*
+ * What the index has of [off, end), in order and without a gap; unlike pc_index_lookup() nothing counts as an access.
+ * NULL: that was all. Each look is as old as the visit to its leaf.
+ */
+void pc_walk_begin(struct pc_walk *walk, struct pc_index *index, uint64_t off, uint64_t end);
+const struct pc_look *pc_walk_next(struct pc_walk *walk);
 
 /* True: the index finds all of [off, off + len) in one place in `segment`; where. */
 bool pc_index_find_in(struct pc_index *index, uint32_t segment, uint64_t off, uint32_t len,

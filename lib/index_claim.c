@@ -42,7 +42,7 @@ static struct pc_look look_at(const struct pc_index *index, const struct pc_exte
 	return look;
 }
 
-unsigned pc_index_look(struct pc_index *index, uint64_t off, uint64_t len, struct pc_look *ret_looks, unsigned max)
+static unsigned look(struct pc_index *index, uint64_t off, uint64_t len, struct pc_look *ret_looks, unsigned max)
 {
 	uint64_t number = off / PC_LEAF_BYTES;
 	uint64_t leaf_off = number * PC_LEAF_BYTES;
@@ -69,6 +69,30 @@ unsigned pc_index_look(struct pc_index *index, uint64_t off, uint64_t len, struc
 	}
 	pc_lock_release(&bucket->lock);
 	return count;
+}
+
+void pc_walk_begin(struct pc_walk *walk, struct pc_index *index, uint64_t off, uint64_t end)
+{
+	walk->index = index;
+	walk->off = off;
+	walk->end = end;
+	walk->next = 0;
+	walk->count = 0;
+}
+
+const struct pc_look *pc_walk_next(struct pc_walk *walk)
+{
+	const struct pc_look *next;
+
+	if (walk->next == walk->count) {
+		if (walk->off >= walk->end)
+			return NULL;
+		walk->next = 0;
+		walk->count = look(walk->index, walk->off, walk->end - walk->off, walk->looks, PC_ARRAY_SIZE(walk->looks));
+	}
+	next = &walk->looks[walk->next++];
+	walk->off = next->mapping.off + next->mapping.len;
+	return next;
 }
 
 /* The extent that has all of [from, from + len), or NULL. */

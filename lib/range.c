@@ -13,8 +13,6 @@
 
 #include <errno.h>
 
-#define LOOKS 32u
-
 /* ---- query ---- */
 
 static uint32_t state_of(const struct pc_look *look, struct pc_pos tail)
@@ -35,50 +33,35 @@ static uint32_t state_of(const struct pc_look *look, struct pc_pos tail)
 size_t pc_range_query(struct pcache *cache, uint64_t off, uint64_t len, struct pcache_range *ranges, size_t max)
 {
 	struct pc_pos tail = pc_cache_dirty_tail(cache); /* order: before the index (RG1) */
-	uint64_t end = off + len;
+	const struct pc_look *look;
+	struct pc_walk walk;
 	size_t count = 0;
 
-	while (off < end) {
-		struct pc_look looks[LOOKS];
-		unsigned found = pc_index_look(cache->index, off, end - off, looks, LOOKS);
+	pc_walk_begin(&walk, cache->index, off, off + len);
+	while ((look = pc_walk_next(&walk)) != NULL) {
+		uint32_t state = state_of(look, tail);
 
-		for (unsigned i = 0; i < found; i++) {
-			uint32_t state = state_of(&looks[i], tail);
-
-			if (count == 0 || ranges[count - 1].state != state) {
-				if (count == max)
-					return count;
-				ranges[count++] = (struct pcache_range){ .off = off, .state = state };
-			}
-			ranges[count - 1].len += looks[i].mapping.len;
-			off += looks[i].mapping.len;
+		if (count == 0 || ranges[count - 1].state != state) {
+			if (count == max)
+				break;
+			ranges[count++] = (struct pcache_range){ .off = look->mapping.off, .state = state };
 		}
+		ranges[count - 1].len += look->mapping.len;
 	}
 	return count;
 }
 
 /* ---- prefetch ---- */
 
-/* What one look-up finds missing from `off` on. 0, 1: no more room; or negative errno. Where it came to: *ret_off. */
-static int fetch_some(struct pcache *cache, uint64_t off, uint64_t end, bool nowait, uint64_t *ret_off)
+/* The whole blocks of what is missing. 0, 1: no more room; or negative errno. */
+static int fetch(struct pcache *cache, const struct pc_mapping *hole, bool nowait)
 {
-	struct pc_look looks[LOOKS];
-	unsigned found = pc_index_look(cache->index, off, end - off, looks, LOOKS);
+	uint64_t first = pc_align_up(hole->off, PCM_BLOCK);
+	uint64_t behind = pc_align_down(hole->off + hole->len, PCM_BLOCK);
 
-	for (unsigned i = 0; i < found; i++) {
-		uint64_t first = pc_align_up(looks[i].mapping.off, PCM_BLOCK);
-		uint64_t behind = pc_align_down(looks[i].mapping.off + looks[i].mapping.len, PCM_BLOCK);
-		int ret;
-
-		*ret_off = looks[i].mapping.off;
-		if (!looks[i].cached && first < behind) {
-			ret = nowait ? -EAGAIN : pc_miss_fetch(cache, first, behind - first);
-			if (ret != 0)
-				return ret;
-		}
-		*ret_off += looks[i].mapping.len;
-	}
-	return 0;
+	if (first >= behind)
+		return 0;
+	return nowait ? -EAGAIN : pc_miss_fetch(cache, first, behind - first);
 }
 
 int64_t pc_range_prefetch(struct pcache *cache, uint64_t off, uint64_t len, bool nowait)
@@ -86,11 +69,16 @@ int64_t pc_range_prefetch(struct pcache *cache, uint64_t off, uint64_t len, bool
 	uint64_t half = (uint64_t)cache->segments->count * cache->segments->segment_bytes / 2;
 	uint64_t end = pc_min64(pc_align_up(off + len, PCM_BLOCK), cache->backing->size_bytes);
 	uint64_t at = pc_align_down(off, PCM_BLOCK);
+	const struct pc_look *look;
+	struct pc_walk walk;
 	int ret = 0;
 
 	end = pc_min64(end, at + pc_align_down(half, PCM_BLOCK)); /* (RG2) */
-	while (at < end && ret == 0)
-		ret = fetch_some(cache, at, end, nowait, &at);
+	pc_walk_begin(&walk, cache->index, at, end);
+	while (ret == 0 && (look = pc_walk_next(&walk)) != NULL) {
+		ret = look->cached ? 0 : fetch(cache, &look->mapping, nowait);
+		at = look->mapping.off + (ret == 0 ? look->mapping.len : 0);
+	}
 	pc_cache_report_failure(cache);
 	if (ret < 0)
 		return ret;

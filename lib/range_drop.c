@@ -18,7 +18,6 @@
 
 #include <errno.h>
 
-#define LOOKS    32u
 #define KEYS_MAX 32u
 
 /* One piece: of one leaf. */
@@ -69,24 +68,21 @@ static int end_run(struct drop *drop, uint64_t end)
 
 static int drop_held(struct drop *drop)
 {
-	struct pc_look looks[LOOKS];
+	const struct pc_look *look;
+	struct pc_walk walk;
 	int ret = 0;
 
 	drop->run_off = drop->off;
 	drop->kept_bytes = 0;
-	for (uint64_t off = drop->off; off < drop->end && ret == 0;) {
-		unsigned count = pc_index_look(drop->cache->index, off, drop->end - off, looks, LOOKS);
-
-		for (unsigned i = 0; i < count && ret == 0; i++) {
-			off = looks[i].mapping.off + looks[i].mapping.len;
-			if (!must_stay(drop, &looks[i])) {
-				drop->run_cached |= looks[i].cached;
-				continue;
-			}
-			ret = end_run(drop, looks[i].mapping.off);
-			drop->run_off = off;
-			drop->kept_bytes += looks[i].mapping.len;
+	pc_walk_begin(&walk, drop->cache->index, drop->off, drop->end);
+	while (ret == 0 && (look = pc_walk_next(&walk)) != NULL) {
+		if (!must_stay(drop, look)) {
+			drop->run_cached |= look->cached;
+			continue;
 		}
+		ret = end_run(drop, look->mapping.off);
+		drop->run_off = look->mapping.off + look->mapping.len;
+		drop->kept_bytes += look->mapping.len;
 	}
 	if (ret == 0)
 		ret = end_run(drop, drop->end);
@@ -95,11 +91,13 @@ static int drop_held(struct drop *drop)
 
 static bool is_empty(struct drop *drop)
 {
-	struct pc_look look;
+	const struct pc_look *look;
+	struct pc_walk walk;
 
 	pc_misses_make_stale(&drop->cache->misses, drop->off, drop->end - drop->off); /* order: before the look (RD3) */
-	(void)pc_index_look(drop->cache->index, drop->off, drop->end - drop->off, &look, 1);
-	return !look.cached && look.mapping.len == drop->end - drop->off &&
+	pc_walk_begin(&walk, drop->cache->index, drop->off, drop->end);
+	look = pc_walk_next(&walk);
+	return !look->cached && look->mapping.len == drop->end - drop->off &&
 	       !atomic_load_explicit(&drop->cache->is_reclaiming, memory_order_acquire);
 }
 

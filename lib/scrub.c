@@ -10,7 +10,6 @@
 
 #include <errno.h>
 
-#define LOOKS      32u
 #define SLEEP_NS   100000000u /* at a stretch: in between the caller may cancel */
 #define LEAVES     1024u      /* so many without data are gone through without a word */
 
@@ -88,19 +87,15 @@ static int check(struct scrub *scrub, const struct pc_mapping *mapping)
 
 static int scrub_leaf(struct scrub *scrub, uint64_t off, uint64_t end)
 {
-	while (off < end) {
-		struct pc_look looks[LOOKS];
-		unsigned found = pc_index_look(scrub->cache->index, off, end - off, looks, LOOKS);
+	const struct pc_look *look;
+	struct pc_walk walk;
+	int ret = 0;
 
-		for (unsigned i = 0; i < found; i++) {
-			int ret = looks[i].cached ? check(scrub, &looks[i].mapping) : 0;
-
-			if (ret < 0)
-				return ret;
-			off = looks[i].mapping.off + looks[i].mapping.len;
-		}
-	}
-	return 0;
+	pc_walk_begin(&walk, scrub->cache->index, off, end);
+	while (ret == 0 && (look = pc_walk_next(&walk)) != NULL)
+		if (look->cached)
+			ret = check(scrub, &look->mapping);
+	return ret;
 }
 
 static int scrub_all(struct scrub *scrub)
