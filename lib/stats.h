@@ -2,6 +2,10 @@
 /*
  * stats.h - counters that cost the hot paths next to nothing: each thread adds to a shard of its own, and of its calls a
  * few are chosen to be timed.
+ *
+ * (T1) A shard belongs to one thread at a time, which adds with a load and a store: a locked instruction would have to
+ *      wait for everything that the thread has stored, and hold up all that it loads next. Threads that come when none
+ *      is left share the last one, and add to it with locked instructions.
  */
 #ifndef PC_STATS_H
 #define PC_STATS_H
@@ -48,7 +52,8 @@ enum pc_counter {
 	PC_COUNTERS,
 };
 
-#define PC_STAT_SHARDS 16u
+#define PC_STAT_SHARDS 64u
+#define PC_STAT_SHARED (PC_STAT_SHARDS - 1) /* of whoever has none of his own (T1) */
 
 struct pc_stat_shard {
 	_Alignas(2 * PC_CACHE_LINE) _Atomic uint64_t counters[PC_COUNTERS];
@@ -74,7 +79,7 @@ extern _Thread_local struct pc_thread_stats pc_thread_stats __attribute__((tls_m
 unsigned pc_stats_take_shard(void);
 uint64_t pc_stats_begin_sample(void);
 
-/* A number of the calling thread that differs from those of its neighbours. */
+/* The calling thread's; PC_STAT_SHARED belongs to nobody. */
 static inline unsigned pc_stats_shard(void)
 {
 	unsigned shard_plus_one = pc_thread_stats.shard_plus_one;
@@ -94,7 +99,13 @@ static inline uint64_t pc_stats_sample(void)
 
 static inline void pc_stats_add(struct pc_stats *stats, enum pc_counter counter, uint64_t value)
 {
-	atomic_fetch_add_explicit(&stats->shards[pc_stats_shard()].counters[counter], value, memory_order_relaxed);
+	unsigned shard = pc_stats_shard();
+	_Atomic uint64_t *sum = &stats->shards[shard].counters[counter];
+
+	if (pc_unlikely(shard == PC_STAT_SHARED))
+		atomic_fetch_add_explicit(sum, value, memory_order_relaxed);
+	else /* (T1) */
+		atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + value, memory_order_relaxed);
 }
 
 uint64_t pc_stats_sum(const struct pc_stats *stats, enum pc_counter counter);
