@@ -175,8 +175,10 @@ void volume_settle(struct volume *volume, uint64_t returns)
 	for (uint32_t number = 1; number <= volume->issued; number++) {
 		struct volume_write *write = &volume->writes[number];
 
-		if (write->is_loose && !write->is_doomed && write->returned != 0 && write->returned <= returns)
-			write->is_loose = false;
+		if (!write->is_loose || write->is_doomed || write->returned == 0 || write->returned > returns)
+			continue;
+		write->is_loose = false;
+		volume_require(volume, number); /* not before: a reader under way may still see what was there */
 	}
 	volume->promises++;
 }

@@ -77,13 +77,19 @@ static void round_write(struct participant *self)
 		fail_errno(explorer, "write among others", (int)ret);
 }
 
+/* It may have been seen on the backing, from where it then went into the log. */
+static bool is_half_way(const struct volume *volume, uint32_t number)
+{
+	return volume->writes[number].is_torn && volume->writes[number].returned == 0;
+}
+
 /* What a reader saw no crash may take: it was durable before. Not so on page granularity. */
 static void promise_shown(struct explorer *explorer, const struct reader *reader)
 {
 	for (uint32_t cell = 0; cell < explorer->volume.cells; cell++) {
 		uint32_t number = reader->unknown[cell] ? 0 : volume_number(reader->buf, cell);
 
-		if (number != 0 && !volume_is_required(&explorer->volume, number))
+		if (number != 0 && !volume_is_required(&explorer->volume, number) && !is_half_way(&explorer->volume, number))
 			volume_require(&explorer->volume, number);
 	}
 }
