@@ -22,7 +22,7 @@ HEADER_ROWS = [
     ["backing_queue.h"],
     ["meta.h", "kset.h"],
     ["stream.h", "segment.h", "index.h", "overlay.h", "config.h", "stats.h", "ghost.h", "misses.h", "sequential.h",
-     "health.h", "histogram.h", "bypass.h", "holds.h",
+     "health.h", "histogram.h", "bypass.h", "holds.h", "lost.h",
      "peek.h"],
     ["cache.h"],
     ["enter.h", "recover.h"],
