@@ -29,7 +29,7 @@
  * | -EUCLEAN | not a pcache file, or damaged metadata |
  * | -EBADMSG | a checksum does not match: the cached data or the log is damaged |
  * | -EPROTONOSUPPORT | a format this version does not know |
- * | -ENOTEMPTY | #PCACHE_OPEN_DROP_CLEAN, and the cache holds data that is not on the backing |
+ * | -ENOTEMPTY | #PCACHE_OPEN_DROP_CLEAN, and the cache holds data that is not on the backing, or ranges are lost |
  * | -EMEDIUMTYPE | this cache belongs to another backing |
  * | -EBUSY | the cache is already open |
  * | -EROFS | opened read-only, or a file that cannot be written |
@@ -376,6 +376,8 @@ struct pcache_stats {
 	uint64_t salvage_segments;     /**< #PCACHE_OPEN_SALVAGE: segments left out because both copies of their record are bad. */
 	uint64_t salvage_gaps;         /**< ... and places where a segment of the log is missing, or the mark of write-back. */
 	uint64_t salvage_lines;        /**< ... and damaged lines of key sets. */
+	uint64_t lost_bytes;           /**< Damaged before they came to the backing, and not written again: see pcache_drain(). */
+	uint64_t lost_ranges;          /**< Ranges that they are in. */
 };
 
 /** @brief What pcache_histogram() tells the times of. */
@@ -481,7 +483,7 @@ int pcache_forget(const char *cache_path, const struct pcache_config *config);
  * @param off    bytes from the start of the backing
  * @param flags  #PCACHE_NOWAIT or 0
  * @return bytes read, short or 0 at the end of the backing; -EINVAL, -EAGAIN (NOWAIT and not all cached),
- *         -EBADMSG (written data damaged; data that is on the backing, too, is read from there instead), -EIO, -ENOMEM,
+ *         -EBADMSG (written data damaged, or lost; data that is on the backing, too, is read from there instead), -EIO, -ENOMEM,
  *         -ENOTRECOVERABLE
  * @par Thread-safety
  * Any thread. Of a write that runs at the same time a read sees any part or none.
@@ -498,7 +500,7 @@ ssize_t pcache_read(struct pcache *cache, void *buf, size_t len, uint64_t off, u
  *
  * @param cache  an open cache
  * @param buf    the bytes. They must not change during the call: what was stored would not match its checksum, and
- *               would count as damaged; write-back stops at damaged data
+ *               would count as damaged, and be lost (pcache_drain())
  * @param len    bytes, at most SSIZE_MAX
  * @param off    bytes from the start of the backing; off + len may not pass its end
  * @param flags  #PCACHE_WRITE_FUA, #PCACHE_NOWAIT or 0
@@ -506,7 +508,7 @@ ssize_t pcache_read(struct pcache *cache, void *buf, size_t len, uint64_t off, u
  *         written; -EINVAL, -ENOSPC (past the end, nothing written), -EROFS, -EAGAIN (NOWAIT and no space),
  *         -E2BIG (NOWAIT and longer than max_atomic_bytes), -EOPNOTSUPP (NOWAIT with FUA on page granularity),
  *         -EIO or what write-back got from the backing (full and failing, or the media failed), -EBADMSG (full,
- *         and damaged log stops write-back), -ENOMEM, -ENOTRECOVERABLE. After a failed FUA sync the write is
+ *         and damaged log stops write-back; or a write-through, and data was lost meanwhile), -ENOMEM, -ENOTRECOVERABLE. After a failed FUA sync the write is
  *         readable, but not durable; so it is where a write-through does not get to the backing (enum pcache_mode).
  * @par Thread-safety
  * Any thread. Of overlapping concurrent writes one wins for each byte, the same one in memory and after a crash.
@@ -575,7 +577,7 @@ int pcache_write_atomic(struct pcache *cache, const struct pcache_extent *extent
 #define PCACHE_RANGE_CLEAN  (1u << 0) /**< Cached, and on the backing, synced. */
 #define PCACHE_RANGE_DIRTY  (1u << 1) /**< Cached, and not on the backing yet. */
 #define PCACHE_RANGE_ZERO   (1u << 2) /**< With CLEAN or DIRTY: zeroes that take no room in the cache. */
-#define PCACHE_RANGE_LOST   (1u << 3) /**< With CLEAN or DIRTY: damaged; a read gets -EBADMSG. */
+#define PCACHE_RANGE_LOST   (1u << 3) /**< Damaged, a read gets -EBADMSG. With DIRTY: in the cache still; alone: nowhere. */
 #define PCACHE_RANGE_STALE  (1u << 4) /**< From pcache_damaged() only: a write to it may be missing. */
 /** @} */
 
@@ -670,7 +672,7 @@ int pcache_discard(struct pcache *cache, uint64_t off, uint64_t len, unsigned fl
  * @brief Drop what the cache has of a range, but for what is dirty.
  *
  * For a backing that somebody else has changed: a read that begins after the call gets what is on the backing, also after
- * a crash. Bytes that are not on the backing yet stay, and so do lost ones: drain first to be rid of the former.
+ * a crash. Bytes that are not on the backing yet stay, and lost ones stay lost: drain first to be rid of the former.
  * Somebody who changes the backing must know by other means that write-back does not do so at the same time; it writes
  * whole blocks around what is dirty.
  *
@@ -678,7 +680,7 @@ int pcache_discard(struct pcache *cache, uint64_t off, uint64_t len, unsigned fl
  * @param off    bytes from the start of the backing
  * @param len    bytes; what is behind the end of the backing is left out
  * @param flags  must be 0
- * @return how many bytes stay, 0 if all is gone; -EINVAL, -EROFS, -EIO or what write-back got from the backing (the log is
+ * @return how many bytes stay, or stay lost, 0 if all is gone; -EINVAL, -EROFS, -EIO or what write-back got from the backing (the log is
  *         full, and it fails; or the media failed), -EBADMSG, -ENOMEM, -ENOTRECOVERABLE: a part may be gone then
  * @par Thread-safety
  * Any thread. Writes to the range wait meanwhile.
@@ -710,12 +712,13 @@ int pcache_scrub(struct pcache *cache, pcache_progress_fn progress, void *arg, u
 /**
  * @brief List what was found damaged and is not on the backing.
  *
- * By reads, write-back or pcache_scrub() since open; what was written again since then is left out. Of such ranges reads get
- * -EBADMSG. At most 256 findings are remembered. Neighbours become one range. After #PCACHE_OPEN_SALVAGE the list holds, as
+ * Lost ranges (pcache_drain()), whenever they were found, and what reads and pcache_scrub() have found since open; what was
+ * written again since then is left out. Of such ranges reads get -EBADMSG. At most 256 findings since open are remembered. Neighbours become one range. After #PCACHE_OPEN_SALVAGE the list holds, as
  * #PCACHE_RANGE_STALE, what the damaged part of the log seems to have written.
  *
  * @param cache        an open cache
- * @param[out] ranges  room for @p count of them; state: #PCACHE_RANGE_DIRTY and #PCACHE_RANGE_LOST, or #PCACHE_RANGE_STALE
+ * @param[out] ranges  room for @p count of them; state: #PCACHE_RANGE_LOST, with #PCACHE_RANGE_DIRTY while write-back has not come
+ *                     to it, or #PCACHE_RANGE_STALE
  * @param count        at least 1
  * @return how many were filled in; -EINVAL, -ENOTRECOVERABLE
  * @par Thread-safety
@@ -750,8 +753,15 @@ int pcache_flush(struct pcache *cache, unsigned flags);
  * @param flags     must be 0
  * @return 0; -ECANCELED; -EIO or another error of the backing (the data stays safe in the cache and is
  *         retried); -EIO also when the media failed before: the data then is on the backing as far as memory held it,
- *         and the cache file must not be used again; -EBADMSG (damaged dirty data, never written); -EROFS, -EINVAL,
- *         -ENOTRECOVERABLE
+ *         and the cache file must not be used again; -EBADMSG (see below; or the log is damaged, and write-back stops there);
+ *         -EROFS, -EINVAL, -ENOTRECOVERABLE
+ * @par Lost ranges
+ * Dirty data that does not match its checksum, or cannot be read from the media, is never written to the backing. All else
+ * is. Its range is lost from then on: reads of it get -EBADMSG, now, after a crash and after a restart, and never the older
+ * bytes of the backing. pcache_damaged() lists such ranges, pcache_stats::lost_bytes counts them. As long as there are any, a
+ * drain, and a close with #PCACHE_CLOSE_DRAIN, do all that they can, and return -EBADMSG; writes and flushes are not
+ * disturbed. The way out is to write, zero or discard the range, then to drain. No more than 254 ranges fit; one more stops
+ * write-back.
  * @par Thread-safety
  * Any thread.
  * @snippet hello.c drain

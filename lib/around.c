@@ -68,6 +68,8 @@ static struct finding find(struct pcache *cache, const struct around *around)
 		finding.is_cached |= look->cached;
 		finding.is_dirty |= look->cached && pc_pos_cmp(pc_look_pos(look), tail) >= 0;
 	}
+	/* order: behind the look, which finds what was lost after dirty_tail had been asked (LS5) */
+	finding.is_dirty |= pc_lost_has(&cache->lost, around->block_off, around->block_end - around->block_off);
 	return finding;
 }
 

@@ -14,7 +14,9 @@
  * (N2) Data is checked against its CRC in the buffer that goes out. What does not match is never written.
  * (N3) The sync is issued after every write has completed and every range is zeroed; its result is the batch's result.
  * (N4) A key without data hides what is older in the batch as one with data does. Zeroes go out as such; what was
- *      invalidated or lost does not go out at all, nor does anything in its place.
+ *      invalidated does not go out at all, nor does anything in its place.
+ * (N5) What does not match, or cannot be read, is lost, and of it only what nothing newer of the batch covers: the backing
+ *      keeps the bytes that it has there, everything else goes out. What went out is no longer lost, if it was before.
  */
 #include "cache.h"
 
@@ -70,6 +72,7 @@ struct batch {
 	struct run *runs;
 	struct pc_io *ios;
 	unsigned run_count;
+	struct pc_lost_set bad; /* what could not be written (N5) */
 };
 
 static void batch_free(struct batch *batch)
@@ -286,6 +289,23 @@ static int read_partial(struct batch *batch)
 	return count == 0 ? 0 : pc_backing_run(batch->cache->backing, reads, count);
 }
 
+/* (N2), (N5) */
+static int note_bad(struct batch *batch, uint32_t range, int error)
+{
+	const struct source *source = &batch->sources[range];
+	struct pcache *cache = batch->cache;
+	uint64_t off = batch->ranges[range].off;
+	uint32_t len = batch->ranges[range].len;
+
+	pc_damage_note_at(cache, off, len, source->media_off);
+	if (error != -EBADMSG)
+		return pc_fail(&cache->config.log, error, "dirty data for offset %" PRIu64 " cannot be read from the media", off);
+	pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
+	return pc_fail(&cache->config.log, error,
+		       "dirty data for %u bytes at offset %" PRIu64 " does not match its checksum; it is not written back", len,
+		       off);
+}
+
 /* Part of a range's data to `target`, the whole range checked (N2). */
 static int copy_checked(struct batch *batch, uint32_t range, uint32_t skip, uint32_t len, uint8_t *target)
 {
@@ -300,20 +320,28 @@ static int copy_checked(struct batch *batch, uint32_t range, uint32_t skip, uint
 		return 0;
 	}
 	ret = pc_media_read(cache->media, whole, source->media_off, range_len);
+	if (ret == 0 && pc_crc32c(0, whole, range_len) != source->crc)
+		ret = -EBADMSG;
 	if (ret < 0)
-		pc_damage_note_at(cache, batch->ranges[range].off, range_len, source->media_off);
-	if (ret < 0)
-		return pc_fail(&cache->config.log, ret, "dirty data for offset %" PRIu64 " cannot be read from the media",
-			       batch->ranges[range].off);
-	if (pc_crc32c(0, whole, range_len) != source->crc) {
-		pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
-		pc_damage_note_at(cache, batch->ranges[range].off, range_len, source->media_off);
-		return pc_fail(&cache->config.log, -EBADMSG,
-			       "dirty data for %u bytes at offset %" PRIu64 " does not match its checksum; it is not written back",
-			       range_len, batch->ranges[range].off);
-	}
+		return note_bad(batch, range, ret);
 	if (whole != target)
 		memcpy(target, whole + skip, len);
+	return 0;
+}
+
+/* (N5) A media that failed as a whole is another matter: nothing more is taken from it. */
+static int leave_as_it_is(struct batch *batch, uint64_t off, uint64_t end, uint8_t *target, int error)
+{
+	struct pcache *cache = batch->cache;
+	int ret;
+
+	if (pc_cache_is_failed(cache))
+		return error;
+	ret = pc_backing_read(cache->backing, target, off, end - off);
+	if (ret < 0)
+		return pc_fail(&cache->config.log, ret, "write-back: a read of the backing failed: %s", pcache_strerror(ret));
+	pc_stats_add(cache->stats, PC_COUNT_BACKING_READ_BYTES, end - off);
+	pc_lost_set_add(&batch->bad, off, end);
 	return 0;
 }
 
@@ -326,8 +354,11 @@ static int fill_run(struct batch *batch, const struct run *run, const struct pc_
 		uint64_t off = cursor_off(batch, at);
 		uint64_t end = pc_min64(piece_end(batch, at.piece), run->data_end);
 		uint32_t skip = (uint32_t)(off - batch->ranges[piece->range].off);
-		int ret = copy_checked(batch, piece->range, skip, (uint32_t)(end - off), io->buf + (off - io->off));
+		uint8_t *target = io->buf + (off - io->off);
+		int ret = copy_checked(batch, piece->range, skip, (uint32_t)(end - off), target);
 
+		if (pc_unlikely(ret < 0))
+			ret = leave_as_it_is(batch, off, end, target, ret);
 		if (ret < 0)
 			return ret;
 		at = advance(batch, at, end);
@@ -439,14 +470,32 @@ static int write_and_sync(struct batch *batch, struct pc_pos from)
 	return 0;
 }
 
-int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos *end)
+/* (N5) What is lost from now on; everything else of the batch is on the backing, and synced. */
+static void count_losses(const struct batch *batch, struct pc_lost_set *ret_lost)
+{
+	struct pcache *cache = batch->cache;
+
+	pc_lost_get(&cache->lost, ret_lost);
+	for (uint32_t i = 0; i < batch->piece_count && ret_lost->count != 0; i++)
+		pc_lost_set_take(ret_lost, batch->pieces[i].off, piece_end(batch, i));
+	for (uint32_t i = 0; i < batch->zero_run_count && ret_lost->count != 0; i++)
+		pc_lost_set_take(ret_lost, batch->zero_runs[i].off, batch->zero_runs[i].off + batch->zero_runs[i].len);
+	for (uint32_t i = 0; i < batch->bad.count; i++)
+		pc_lost_set_add(ret_lost, batch->bad.ranges[i].off, batch->bad.ranges[i].end);
+	ret_lost->is_short |= batch->bad.is_short;
+	if (batch->bad.count != 0)
+		atomic_fetch_add_explicit(&cache->lost.times, 1, memory_order_relaxed);
+}
+
+int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos *end, struct pc_lost_set *ret_lost)
 {
 	struct batch batch = { .cache = cache, .end = *end };
 	int ret;
 
 	pc_backing_set_depth(cache->backing, (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_QUEUE_DEPTH));
 	ret = write_and_sync(&batch, from);
-
+	if (ret == 0)
+		count_losses(&batch, ret_lost);
 	*end = batch.end;
 	batch_free(&batch);
 	return ret;

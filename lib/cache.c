@@ -49,6 +49,7 @@ static void init_locks(struct pcache *cache)
 	pc_holds_init(&cache->holds);
 	pc_bypass_init(&cache->bypass);
 	pthread_mutex_init(&cache->damage.lock, NULL);
+	pc_lost_init(&cache->lost);
 	pthread_condattr_destroy(&monotonic);
 }
 
@@ -92,6 +93,7 @@ void pc_cache_abandon(struct pcache *cache)
 		munmap((void *)(uintptr_t)cache->fork_guard, PC_PAGE);
 	pthread_mutex_destroy(&cache->identity_lock);
 	pthread_mutex_destroy(&cache->damage.lock);
+	pc_lost_destroy(&cache->lost);
 	pthread_mutex_destroy(&cache->state_lock);
 	pthread_cond_destroy(&cache->writeback.wake);
 	pthread_cond_destroy(&cache->reclaim.wake);

@@ -22,6 +22,7 @@
 #include "histogram.h"
 #include "holds.h"
 #include "index.h"
+#include "lost.h"
 #include "misses.h"
 #include "peek.h"
 #include "segment.h"
@@ -40,6 +41,7 @@ struct pc_identity {
 	bool may_bypass;    /* the backing may be written past the cache in this epoch */
 	bool is_clean;      /* closed in order, and nothing was stored since */
 	bool is_dropping;   /* what the cache holds is void */
+	bool has_lost;      /* there is a table of lost ranges; changed by write-back alone */
 	uint64_t first_seq; /* then: of the segment that the log begins with */
 };
 
@@ -103,6 +105,9 @@ struct pcache {
 	struct pc_clean clean[2]; /* pc_clean_of() */
 	struct pc_misses misses;
 	struct pc_damage damage;
+	struct pc_lost lost;
+	struct pc_lost_set lost_next; /* what a batch makes of it; write-back's own */
+	struct pc_meta lost_meta;     /* the same */
 	struct pc_sequential sequential;
 	uint64_t carried_blocks;  /* moved to HOT beyond what each victim may be; reclaim's own (Q5) */
 	struct pc_ghost *evicted; /* blocks that reclaim dropped without a second look */
@@ -257,7 +262,7 @@ static inline enum pc_mapping_kind pc_kind_of_key(const struct pc_key *key)
 		return PC_MAPPING_DATA;
 	if (key->flags == PCM_KEY_INVALIDATE)
 		return PC_MAPPING_TOMBSTONE;
-	return key->flags == PCM_KEY_LOST ? PC_MAPPING_LOST : PC_MAPPING_ZERO;
+	return PC_MAPPING_ZERO;
 }
 
 /* Keys that a range is cut into, at multiples of PCM_KEY_MAX_BYTES. */
@@ -399,7 +404,7 @@ void pc_live_finish(struct pcache *cache);
 /* range.c. Ranges are inside the backing. What is found of one: at most `max` pieces; how many. */
 size_t pc_range_query(struct pcache *cache, uint64_t off, uint64_t len, struct pcache_range *ranges, size_t max);
 
-/* range_drop.c: how many bytes stay because they are dirty or lost, or negative errno. */
+/* range_drop.c: how many bytes stay, dirty, or go on being lost, or negative errno. */
 int64_t pc_range_invalidate(struct pcache *cache, uint64_t off, uint64_t len);
 
 /* How many bytes from off on were gone through, or negative errno. -EAGAIN: nowait, and something is missing. */
@@ -491,6 +496,19 @@ void pc_damage_note_at(struct pcache *cache, uint64_t off, uint32_t len, uint64_
 void pc_damage_note_stale(struct pcache *cache, uint64_t off, uint32_t len);
 size_t pc_damage_list(struct pcache *cache, struct pcache_range *ranges, size_t max);
 
+/*
+ * losses.c: the table of lost ranges. Load stores nothing; -EUCLEAN. Store: durable when it returns 0; -EBADMSG: too many,
+ * -EIO: the media failed. Then, when dirty_tail has moved, and at open: what is lost leaves the index.
+ */
+int pc_losses_load(struct pcache *cache);
+int pc_losses_repair(struct pcache *cache); /* as pc_meta_repair() */
+int pc_losses_store(struct pcache *cache, const struct pc_lost_set *set);
+void pc_losses_leave_index(struct pcache *cache);
+
+/* -EBADMSG, and said, where something of it is lost: of a range that is a hole; of all. Else 0. */
+int pc_losses_report(struct pcache *cache, uint64_t off, uint64_t len);
+int pc_losses_report_all(struct pcache *cache);
+
 /* scrub.c. -EBADMSG: something is damaged that is not on the backing. */
 int pc_scrub(struct pcache *cache, pcache_progress_fn progress, void *arg, uint64_t rate);
 
@@ -512,6 +530,8 @@ int pc_identity_mark_clean(struct pcache *cache);
 int pc_identity_begin_drop(struct pcache *cache, uint64_t first_seq); /* and takes the backing over */
 int pc_identity_end_drop(struct pcache *cache);
 
+int pc_identity_set_lost(struct pcache *cache, bool has_lost);
+
 /* A setting that outlives the close; -EIO: the media failed. */
 int pc_identity_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t value);
 
@@ -522,9 +542,10 @@ static inline bool pc_identity_has(enum pcache_tunable tunable)
 
 /*
  * batch.c: the log in [from, *end) goes to the backing, merged and synced; stores nothing on the media. On a media that
- * failed, a line that was lost ends the batch before it: *end says how far it went. -EIO if that is nowhere.
+ * failed, a line that was lost ends the batch before it: *end says how far it went. -EIO if that is nowhere. *ret_lost: what
+ * is lost when dirty_tail is there.
  */
-int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos *end);
+int pc_batch_write(struct pcache *cache, struct pc_pos from, struct pc_pos *end, struct pc_lost_set *ret_lost);
 
 /* pace.c: a wave has been written; waits as the rate wants it. And how long one may be. */
 void pc_pace_wave(struct pcache *cache, uint64_t bytes);

@@ -5,6 +5,7 @@
  * (DM1) What is listed is so now: an entry counts only as far as the index still finds these very bytes. What was written
  *       again, dropped or freed meanwhile falls out when the list is looked at.
  * (DM2) The list is bounded. What does not fit is found again by whoever reads it, or by the next scrub.
+ * (DM4) What write-back left behind as lost comes first, from its table (losses.c), as far as nothing newer was written.
  * (DM3) After a salvage it also holds what a damaged key set seems to have written: ranges that may be stale. These stay.
  *
  * Lock: pc_damage.lock; nothing is called under it.
@@ -139,12 +140,29 @@ static bool item_at(struct pc_damage *damage, uint32_t i, struct pc_damaged *ret
 	return found;
 }
 
+/* (DM4) */
+static void give_out_lost(struct pcache *cache, struct output *output)
+{
+	struct pc_lost_range range = { 0 };
+
+	while (pc_lost_any(&cache->lost) && pc_lost_find(&cache->lost, range.end, UINT64_MAX, &range)) {
+		const struct pc_look *look;
+		struct pc_walk walk;
+
+		pc_walk_begin(&walk, cache->index, range.off, range.end);
+		while ((look = pc_walk_next(&walk)) != NULL)
+			if (!look->cached)
+				give_out(output, look->mapping.off, look->mapping.len, PCACHE_RANGE_LOST);
+	}
+}
+
 size_t pc_damage_list(struct pcache *cache, struct pcache_range *ranges, size_t max)
 {
 	struct output output = { .ranges = ranges, .max = max };
 	struct pc_damaged item;
 	uint32_t i = 0;
 
+	give_out_lost(cache, &output);
 	while (item_at(&cache->damage, i, &item)) {
 		if (give_out_item(cache, &item, &output))
 			i++;

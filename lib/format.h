@@ -6,7 +6,8 @@
  *   64 KiB  cache info  slot A, slot B
  *   72 KiB  tails       slot A, slot B
  *   80 KiB  statistics, two slots             for other processes; never read by recovery
- *   88 KiB  reserved, zero
+ *   88 KiB  lost ranges slot A, slot B    counts only where the cache info says so
+ *   96 KiB  reserved, zero
  *   segments_off: segment 0 .. n-1           each: info slot A | info slot B | data -> ... <- key sets
  */
 #ifndef PC_FORMAT_H
@@ -23,6 +24,7 @@
 #define PCM_MAGIC_SEGMENT 0x67734350u
 #define PCM_MAGIC_KSET    0x6b734350u
 #define PCM_MAGIC_LIVE    0x6c734350u
+#define PCM_MAGIC_LOST    0x62734350u /* "PCsb" in memory order */
 
 #define PCM_VERSION 1u
 
@@ -31,6 +33,7 @@
 #define PCM_INFO_OFF        65536u /* behind the first 64 KiB: a create that was interrupted leaves those zero */
 #define PCM_TAILS_OFF       73728u
 #define PCM_LIVE_OFF        81920u
+#define PCM_LOST_OFF        90112u
 #define PCM_HEADER_BYTES    131072u
 #define PCM_SEGMENTS_ALIGN  (2u << 20) /* segments begin at a multiple of their size, up to this */
 #define PCM_SEGMENT_HEADER  8192u /* both info slots; data begins here */
@@ -77,6 +80,7 @@ static_assert(offsetof(struct pcm_super, segment_count) == 80, "pcm_super.segmen
 
 #define PCM_INFO_CLEAN    1u /* closed in order, and nothing was stored since */
 #define PCM_INFO_BYPASS   4u /* the backing may have been written past the cache since the last close */
+#define PCM_INFO_LOST     8u /* there is a table of lost ranges */
 #define PCM_INFO_DROPPING 2u /* all that the cache holds is void; the next open for writing frees it */
 
 struct pcm_info {
@@ -173,7 +177,26 @@ static_assert(offsetof(struct pcm_live, stats_bytes) == 32, "pcm_live.stats_byte
 static_assert(offsetof(struct pcm_live, time) == 64, "pcm_live.time");
 static_assert(offsetof(struct pcm_live, stats) == 448, "pcm_live.stats");
 
-#define PCM_RECORD_MAX 128u /* largest two-slot record */
+struct pcm_lost_range {
+	le64 off; /* on the backing */
+	le64 len;
+};
+static_assert(sizeof(struct pcm_lost_range) == 16, "pcm_lost_range");
+
+#define PCM_LOST_MAX 254u
+
+/* Of these ranges the backing has older bytes than were acknowledged, and so has the cache, or none that are right. */
+struct pcm_lost {
+	struct pcm_record record;
+	le32 count; /* of ranges, at least 1; sorted, with a gap between any two; the rest is zero */
+	uint8_t reserved[12];
+	struct pcm_lost_range ranges[PCM_LOST_MAX];
+};
+static_assert(sizeof(struct pcm_lost) == PCM_SLOT_STRIDE, "pcm_lost");
+static_assert(offsetof(struct pcm_lost, count) == 16, "pcm_lost.count");
+static_assert(offsetof(struct pcm_lost, ranges) == 32, "pcm_lost.ranges");
+
+#define PCM_RECORD_MAX 128u /* largest two-slot record but for pcm_lost, which fills its slot */
 
 #define PCM_KILLED 0x64656c6c694b4350ull /* "PCKilled" in memory order */
 
@@ -202,7 +225,6 @@ static_assert(offsetof(struct pcm_kset, order) == 24, "pcm_kset.order");
 #define PCM_KEY_ZERO       1u /* zeroes */
 #define PCM_KEY_DISCARD    2u /* zeroes; a hole on the backing is welcome */
 #define PCM_KEY_INVALIDATE 4u /* what older keys said is void: the backing has newer bytes */
-#define PCM_KEY_LOST       8u /* written bytes that were damaged before they reached the backing */
 
 struct pcm_key {
 	le64 off;  /* bytes, on the backing */

@@ -36,7 +36,8 @@ static struct pcm_info encode(const struct pc_identity *identity)
 	struct pcm_info info = {
 		.flags = pc_le32((identity->is_clean ? PCM_INFO_CLEAN : 0) |
 				 (identity->is_dropping ? PCM_INFO_DROPPING : 0) |
-				 (identity->may_bypass ? PCM_INFO_BYPASS : 0)),
+				 (identity->may_bypass ? PCM_INFO_BYPASS : 0) |
+				 (identity->has_lost ? PCM_INFO_LOST : 0)),
 		.mode = pc_le32(identity->mode - PCACHE_MODE_WRITEBACK),
 		.gc_percent = pc_le32(identity->gc_percent),
 		.backing_bytes = pc_le64(identity->backing_bytes),
@@ -61,13 +62,15 @@ static int decode(const struct pcache *cache, const struct pcm_info *info, struc
 	if (mode > PCACHE_MODE_WRITEONLY - PCACHE_MODE_WRITEBACK || pc_get32(info->options) != 0)
 		return pc_fail(log, -EPROTONOSUPPORT, "mode %u, options 0x%x are not offered by this version", mode,
 			       pc_get32(info->options));
-	if ((flags & ~(PCM_INFO_CLEAN | PCM_INFO_DROPPING | PCM_INFO_BYPASS)) != 0 || gc_percent > GC_PERCENT_MAX ||
+	if ((flags & ~(PCM_INFO_CLEAN | PCM_INFO_DROPPING | PCM_INFO_BYPASS | PCM_INFO_LOST)) != 0 ||
+	    (is_dropping && (flags & PCM_INFO_LOST) != 0) || gc_percent > GC_PERCENT_MAX ||
 	    pc_get64(info->epoch) > EPOCH_MAX || is_dropping != (first_seq != 0) || first_seq == UINT64_MAX)
 		return pc_fail(log, -EUCLEAN, "the cache info makes no sense: flags 0x%x, gc_percent %u, epoch %llu",
 			       flags, gc_percent, (unsigned long long)pc_get64(info->epoch));
 	identity->is_clean = (flags & PCM_INFO_CLEAN) != 0;
 	identity->is_dropping = is_dropping;
 	identity->may_bypass = (flags & PCM_INFO_BYPASS) != 0;
+	identity->has_lost = (flags & PCM_INFO_LOST) != 0;
 	identity->first_seq = first_seq;
 	identity->mode = mode + PCACHE_MODE_WRITEBACK; /* a cache that never heard of modes has 0 there */
 	identity->gc_percent = gc_percent;
@@ -216,6 +219,7 @@ int pc_identity_begin_drop(struct pcache *cache, uint64_t first_seq)
 	next = cache->identity;
 	next.is_clean = false;
 	next.is_dropping = true;
+	next.has_lost = false;
 	next.first_seq = first_seq;
 	next.backing_bytes = cache->backing->size_bytes;
 	memcpy(next.backing_id, cache->config.backing_id, sizeof(next.backing_id));
@@ -233,6 +237,19 @@ int pc_identity_end_drop(struct pcache *cache)
 	next = cache->identity;
 	next.is_dropping = false;
 	next.first_seq = 0;
+	ret = store_locked(cache, &next);
+	pthread_mutex_unlock(&cache->identity_lock);
+	return ret;
+}
+
+int pc_identity_set_lost(struct pcache *cache, bool has_lost)
+{
+	struct pc_identity next;
+	int ret;
+
+	pthread_mutex_lock(&cache->identity_lock);
+	next = cache->identity;
+	next.has_lost = has_lost;
 	ret = store_locked(cache, &next);
 	pthread_mutex_unlock(&cache->identity_lock);
 	return ret;

@@ -20,7 +20,6 @@
 enum pc_mapping_kind {
 	PC_MAPPING_DATA,      /* they are in its segment */
 	PC_MAPPING_ZERO,      /* they are zeroes; nothing is stored */
-	PC_MAPPING_LOST,      /* they were damaged; nothing can be read */
 	PC_MAPPING_TOMBSTONE, /* older mappings of them are void; never found by a look-up */
 };
 

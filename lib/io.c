@@ -28,7 +28,8 @@
  *      look-up.
  * (R2) What has no data is answered from the look-up alone: it was so at that moment, whatever became of the segment.
  * (R3) Bad data that is on the backing, too, is forgotten and read from there: what is clean for good (L4), a write before
- *      dirty_tail until the next open, which finds it bad again. Any other is an error of its range, and is listed.
+ *      dirty_tail until the next open, which finds it bad again. Any other is an error of its range, and is listed; so is
+ *      what write-back found bad, and left behind (losses.c).
  */
 #include "cache.h"
 
@@ -462,8 +463,11 @@ static int bad_data(struct pcache *cache, const struct pc_piece *piece, const st
 {
 	if (pc_segment_is_clean(cache->segments, piece->mapping.segment))
 		return forget_clean(cache, piece);
-	if (is_on_backing(cache, &piece->mapping))
-		return forget_written(cache, piece);
+	if (is_on_backing(cache, &piece->mapping)) {
+		int ret = pc_losses_report(cache, piece->mapping.off, piece->mapping.len);
+
+		return ret < 0 ? ret : forget_written(cache, piece);
+	}
 	if (key == NULL)
 		pc_damage_note(cache, piece);
 	else /* all of it has one checksum */
@@ -515,25 +519,15 @@ static bool must_verify(const struct pcache *cache, const struct pc_piece *piece
 	return verify == PCACHE_VERIFY_ALWAYS || (verify == PCACHE_VERIFY_FIRST && !piece->mapping.verified);
 }
 
-/* (R2) */
-static int read_empty(struct pcache *cache, const struct pc_piece *piece, void *buf)
-{
-	if (piece->mapping.kind == PC_MAPPING_ZERO) {
-		memset(buf, 0, piece->mapping.len);
-		return 0;
-	}
-	pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
-	return pc_fail(&cache->config.log, -EBADMSG, "%u bytes at offset %llu were damaged before they reached the backing",
-		       piece->mapping.len, (unsigned long long)piece->mapping.off);
-}
-
 /* 0, -EAGAIN: the segment moved under us, look up again; or an error. */
 static int read_cached(struct pcache *cache, const struct pc_piece *piece, void *buf)
 {
 	const struct pc_segment *segment = pc_segment_at(cache->segments, piece->mapping.segment);
 
-	if (pc_unlikely(piece->mapping.kind != PC_MAPPING_DATA))
-		return read_empty(cache, piece, buf);
+	if (pc_unlikely(piece->mapping.kind != PC_MAPPING_DATA)) {
+		memset(buf, 0, piece->mapping.len); /* (R2) */
+		return 0;
+	}
 	if (pc_unlikely(must_verify(cache, piece)))
 		return pc_io_read_checked(cache, piece, buf);
 	pc_media_copy_racing(buf, cache->media, segment->off + piece->mapping.data_off, piece->mapping.len);

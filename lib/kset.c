@@ -122,7 +122,6 @@ static bool has_sane_flags(const struct pc_key *key)
 	case PCM_KEY_ZERO:
 	case PCM_KEY_DISCARD:
 	case PCM_KEY_INVALIDATE:
-	case PCM_KEY_LOST:
 		return key->stored_len == 0 && key->data_crc == 0;
 	default:
 		return false;

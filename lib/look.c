@@ -176,6 +176,8 @@ static void fill_content(struct pcache *cache, struct pcache_stats *out)
 	out->dirty_bytes = dirty_bytes(cache, (struct pc_pos){ out->tail_seq, (uint32_t)out->tail_line });
 	out->dirty_bytes = pc_min64(out->dirty_bytes, out->cached_bytes);
 	out->clean_bytes = out->cached_bytes - out->dirty_bytes;
+	out->lost_ranges = atomic_load_explicit(&cache->lost.count, memory_order_relaxed);
+	out->lost_bytes = pc_lost_bytes(&cache->lost, 0, UINT64_MAX);
 	out->dead_bytes = stored - pc_min64(stored, out->cached_bytes);
 }
 

@@ -24,7 +24,7 @@ static uint64_t slot_off(const struct pc_meta *meta, unsigned slot)
 
 static uint32_t record_crc(const struct pc_meta *meta, const void *record)
 {
-	uint8_t copy[PCM_RECORD_MAX];
+	uint8_t copy[PCM_SLOT_STRIDE];
 
 	memcpy(copy, record, meta->bytes);
 	memset(copy + offsetof(struct pcm_record, crc), 0, sizeof(le32));
@@ -74,7 +74,7 @@ uint32_t pc_meta_seed(const uint8_t uuid[16], uint32_t number)
 
 int pc_meta_load(struct pc_media *media, struct pc_meta *meta, void *ret_record)
 {
-	uint8_t slots[2][PCM_RECORD_MAX];
+	uint8_t slots[2][PCM_SLOT_STRIDE];
 	bool valid[2];
 	unsigned newest;
 
@@ -97,7 +97,7 @@ int pc_meta_load(struct pc_media *media, struct pc_meta *meta, void *ret_record)
 int pc_meta_repair(struct pc_media *media, struct pc_meta *meta)
 {
 	struct pc_meta again = *meta;
-	uint8_t record[PCM_RECORD_MAX];
+	uint8_t record[PCM_SLOT_STRIDE];
 	int ret = pc_meta_load(media, &again, record);
 
 	/* A newest slot that can be read only now and then must not give way to an older one. */

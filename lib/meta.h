@@ -11,7 +11,7 @@
 /* One two-slot record, where it lies and how far it got. */
 struct pc_meta {
 	uint64_t off;   /* of slot A; slot B is PCM_SLOT_STRIDE further */
-	uint32_t bytes; /* of the record, at most PCM_RECORD_MAX */
+	uint32_t bytes; /* of the record, at most PCM_SLOT_STRIDE */
 	uint32_t magic;
 	uint32_t seed;     /* of its CRC: pc_meta_seed() */
 	uint64_t slot_seq; /* of the newest slot */

@@ -8,7 +8,7 @@
  * (I1) A miss is in the list before it is looked whether its range is a hole (F1): hole_of_own().
  * (I2) A block is kept only while it is a hole and the miss is not stale, both seen under a claim of the index.
  *      Nor while its range is held, or was written around the cache and not synced since: the look comes under the claim,
- *      so that whoever holds the range finds the block, or is found himself (AR3, AR4).
+ *      so that whoever holds the range finds the block, or is found himself (AR3, AR4). Nor where a byte of it is lost (LS3).
  * (I3) The caller gets his bytes whatever becomes of keeping them. They are kept from memory of our own: the caller's
  *      buffer may change.
  */
@@ -102,7 +102,7 @@ static bool is_refused(struct pcache *cache, const struct pc_miss *miss, uint64_
 {
 	return atomic_load_explicit(&miss->stale, memory_order_relaxed) ||
 	       (pc_holds_any(&cache->holds) && pc_holds_has(&cache->holds, off, PCM_BLOCK, NULL)) ||
-	       pc_bypass_has(&cache->bypass, off, PCM_BLOCK);
+	       pc_bypass_has(&cache->bypass, off, PCM_BLOCK) || pc_lost_has(&cache->lost, off, PCM_BLOCK);
 }
 
 /* (I2) */
@@ -273,7 +273,10 @@ ssize_t pc_miss_read(struct pcache *cache, void *buf, size_t len, uint64_t off)
 	struct plan plan = make_plan(cache, off, len);
 	struct pc_miss *miss;
 	struct pc_miss *other;
+	int ret = pc_losses_report(cache, off, len); /* order: behind the caller's look that found a hole (LS3) */
 
+	if (ret < 0)
+		return ret;
 	if (!plan.keep)
 		pc_stats_add(cache->stats, PC_COUNT_BYPASSED_BYTES, len);
 	if (!plan.keep || pc_miss_new(plan.off, plan.end + plan.ahead_bytes - plan.off, &miss) < 0)
@@ -293,7 +296,11 @@ int pc_miss_begin(struct pcache *cache, size_t len, uint64_t off, struct pc_miss
 {
 	struct plan plan = make_plan(cache, off, len);
 	struct pc_miss_begun begun = { .off = off, .len = len };
-	int ret = pc_miss_new(plan.off, plan.end + plan.ahead_bytes - plan.off, &begun.miss);
+	int ret = pc_losses_report(cache, off, len);
+
+	if (ret < 0)
+		return ret;
+	ret = pc_miss_new(plan.off, plan.end + plan.ahead_bytes - plan.off, &begun.miss);
 
 	if (ret < 0)
 		return ret;

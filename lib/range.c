@@ -25,30 +25,64 @@ static uint32_t state_of(const struct pc_look *look, struct pc_pos tail)
 	state = look->seq != 0 && pc_pos_cmp(pos, tail) >= 0 ? PCACHE_RANGE_DIRTY : PCACHE_RANGE_CLEAN;
 	if (look->mapping.kind == PC_MAPPING_ZERO)
 		state |= PCACHE_RANGE_ZERO;
-	if (look->mapping.kind == PC_MAPPING_LOST)
-		state |= PCACHE_RANGE_LOST;
 	return state;
+}
+
+struct listing {
+	struct pcache_range *ranges;
+	size_t max;
+	size_t count;
+};
+
+/* False: no more room. */
+static bool append(struct listing *listing, uint64_t off, uint64_t len, uint32_t state)
+{
+	if (listing->count == 0 || listing->ranges[listing->count - 1].state != state) {
+		if (listing->count == listing->max)
+			return false;
+		listing->ranges[listing->count++] = (struct pcache_range){ .off = off, .state = state };
+	}
+	listing->ranges[listing->count - 1].len += len;
+	return true;
+}
+
+/* What is not dirty, and lost in part. */
+static bool append_around_lost(struct pcache *cache, struct listing *listing, uint64_t off, uint64_t end, uint32_t state)
+{
+	bool has_room = true;
+
+	while (off < end && has_room) {
+		struct pc_lost_range lost = { .off = end, .end = end };
+
+		(void)pc_lost_find(&cache->lost, off, end, &lost);
+		if (off < lost.off)
+			has_room = append(listing, off, lost.off - off, state);
+		if (has_room && lost.off < lost.end)
+			has_room = append(listing, lost.off, lost.end - lost.off, PCACHE_RANGE_LOST);
+		off = lost.end;
+	}
+	return has_room;
 }
 
 size_t pc_range_query(struct pcache *cache, uint64_t off, uint64_t len, struct pcache_range *ranges, size_t max)
 {
 	struct pc_pos tail = pc_cache_dirty_tail(cache); /* order: before the index (RG1) */
+	struct listing listing = { .ranges = ranges, .max = max };
 	const struct pc_look *look;
 	struct pc_walk walk;
-	size_t count = 0;
+	bool has_room = true;
 
 	pc_walk_begin(&walk, cache->index, off, off + len);
-	while ((look = pc_walk_next(&walk)) != NULL) {
+	while (has_room && (look = pc_walk_next(&walk)) != NULL) {
+		const struct pc_mapping *mapping = &look->mapping;
 		uint32_t state = state_of(look, tail);
 
-		if (count == 0 || ranges[count - 1].state != state) {
-			if (count == max)
-				break;
-			ranges[count++] = (struct pcache_range){ .off = look->mapping.off, .state = state };
-		}
-		ranges[count - 1].len += look->mapping.len;
+		if (pc_lost_any(&cache->lost) && (state & PCACHE_RANGE_DIRTY) == 0)
+			has_room = append_around_lost(cache, &listing, mapping->off, mapping->off + mapping->len, state);
+		else
+			has_room = append(&listing, mapping->off, mapping->len, state);
 	}
-	return count;
+	return listing.count;
 }
 
 /* ---- prefetch ---- */

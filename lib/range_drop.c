@@ -10,7 +10,7 @@
  * (RD2) An INVALIDATE key, because writes that are on the backing already may still be in the log: a replay would bring
  *       them back. Where the index has nothing, and reclaim is not just taking something out, there is nothing (AR2).
  * (RD3) Misses under way are made stale before: they may have read what the caller wants to be rid of.
- * (RD4) What is dirty stays, and so does what was lost: the backing has older bytes there.
+ * (RD4) What is dirty stays. What is lost stays lost, whatever the INVALIDATE key says of it: the backing has older bytes.
  *
  * Locks: none of its own.
  */
@@ -37,7 +37,7 @@ static bool must_stay(const struct drop *drop, const struct pc_look *look)
 {
 	struct pc_pos pos = pc_look_pos(look);
 
-	return look->cached && (look->mapping.kind == PC_MAPPING_LOST || pc_pos_cmp(pos, drop->tail) >= 0); /* (RD4) */
+	return look->cached && pc_pos_cmp(pos, drop->tail) >= 0; /* (RD4) */
 }
 
 static int store_plan(struct drop *drop)
@@ -78,6 +78,8 @@ static int drop_held(struct drop *drop)
 	while (ret == 0 && (look = pc_walk_next(&walk)) != NULL) {
 		if (!must_stay(drop, look)) {
 			drop->run_cached |= look->cached;
+			drop->kept_bytes += pc_lost_bytes(&drop->cache->lost, look->mapping.off,
+							  look->mapping.off + look->mapping.len);
 			continue;
 		}
 		ret = end_run(drop, look->mapping.off);
@@ -107,8 +109,10 @@ static int drop_piece(struct drop *drop)
 	int ret;
 
 	drop->kept_bytes = 0;
-	if (is_empty(drop))
+	if (is_empty(drop)) {
+		drop->kept_bytes = pc_lost_bytes(&cache->lost, drop->off, drop->end);
 		return 0;
+	}
 	for (;;) {
 		uint64_t room = pc_stream_room(&cache->write);
 

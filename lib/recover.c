@@ -191,6 +191,8 @@ int pc_recover_open(struct pcache *cache)
 		ret = pc_recover_persist(cache, &found);
 	if (ret == 0)
 		adopt(cache, &found);
+	if (ret == 0)
+		pc_losses_leave_index(cache);
 	pc_found_free(&found);
 	return ret;
 }

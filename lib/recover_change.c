@@ -47,6 +47,7 @@ static bool is_damage(int error)
 static int judge_drop(struct pcache *cache, const struct pc_found *found, int looked)
 {
 	const struct pc_log *log = &cache->config.log;
+	uint64_t lost_bytes = pc_lost_bytes(&cache->lost, 0, UINT64_MAX);
 
 	if (looked < 0 && (!cache->config.discard_dirty || !is_damage(looked)))
 		return looked;
@@ -54,13 +55,16 @@ static int judge_drop(struct pcache *cache, const struct pc_found *found, int lo
 		pc_log(log, PCACHE_LOG_WARNING, "a damaged cache is emptied; how much of it was not on the backing is unknown");
 		return 0;
 	}
-	if (found->dirty_bytes == 0)
+	if (found->dirty_bytes == 0 && lost_bytes == 0)
 		return 0;
+	if (!cache->config.discard_dirty && lost_bytes != 0)
+		return pc_fail(log, -ENOTEMPTY, "%llu bytes of writes were damaged, and are lost: the cache is not emptied",
+			       (unsigned long long)lost_bytes);
 	if (!cache->config.discard_dirty)
 		return pc_fail(log, -ENOTEMPTY, "%llu bytes of writes are not on the backing: the cache is not emptied",
 			       (unsigned long long)found->dirty_bytes);
-	pc_log(log, PCACHE_LOG_WARNING, "%llu bytes of writes that are not on the backing are thrown away",
-	       (unsigned long long)found->dirty_bytes);
+	pc_log(log, PCACHE_LOG_WARNING, "%llu bytes of writes that are not on the backing are thrown away, and %llu were lost",
+	       (unsigned long long)found->dirty_bytes, (unsigned long long)lost_bytes);
 	return 0;
 }
 

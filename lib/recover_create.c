@@ -59,7 +59,9 @@ int pc_recover_create(struct pcache *cache)
 	if (ret < 0)
 		return ret;
 	pc_identity_new(cache, layout.uuid);
-	ret = pc_recover_build(cache, &layout);
+	ret = pc_losses_load(cache);
+	if (ret == 0)
+		ret = pc_recover_build(cache, &layout);
 	if (ret < 0)
 		return ret;
 	cache->dirty_tail = (struct pc_pos){ .seq = 1 };

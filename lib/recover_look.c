@@ -227,6 +227,17 @@ static int look_at_chain(struct pcache *cache, struct pc_found *found, bool *ret
 	return cache->config.salvage ? salvage_tails(cache, &found->chain) : check_tails(cache, &found->chain);
 }
 
+/* Without the table nobody knows which of the backing's bytes are old: in a salvage that is one more gap (V9). */
+static int load_lost(struct pcache *cache)
+{
+	int ret = pc_losses_load(cache);
+
+	if (ret == 0 || !cache->config.salvage)
+		return ret;
+	cache->salvage_gaps++;
+	return 0;
+}
+
 /* (V9) */
 static int load_records(struct pcache *cache)
 {
@@ -240,6 +251,8 @@ static int load_records(struct pcache *cache)
 		cache->batch_end = (struct pc_pos){ 0 };
 		ret = 0;
 	}
+	if (ret == 0)
+		ret = load_lost(cache);
 	if (ret == 0)
 		ret = pc_segments_load(cache->segments, salvage ? &bad : NULL);
 	cache->salvage_segments = bad;

@@ -17,6 +17,8 @@ static int repair_slots(struct pcache *cache)
 	if (ret == 0)
 		ret = pc_meta_repair(cache->media, &cache->tails_meta);
 	if (ret == 0)
+		ret = pc_losses_repair(cache);
+	if (ret == 0)
 		ret = pc_segments_repair(cache->segments);
 	return ret < 0 ? ret : pc_media_sync(cache->media);
 }

@@ -70,10 +70,8 @@ static int check(struct scrub *scrub, const struct pc_mapping *mapping)
 	int ret;
 
 	scrub->done += mapping->len;
-	if (mapping->kind != PC_MAPPING_DATA) {
-		scrub->damaged += mapping->kind == PC_MAPPING_LOST;
+	if (mapping->kind != PC_MAPPING_DATA)
 		return 0;
-	}
 	if (!pin(cache, mapping, &piece))
 		return 0;
 	ret = pc_io_read_checked(cache, &piece, scrub->buf);
@@ -92,9 +90,12 @@ static int scrub_leaf(struct scrub *scrub, uint64_t off, uint64_t end)
 	int ret = 0;
 
 	pc_walk_begin(&walk, scrub->cache->index, off, end);
-	while (ret == 0 && (look = pc_walk_next(&walk)) != NULL)
+	while (ret == 0 && (look = pc_walk_next(&walk)) != NULL) {
 		if (look->cached)
 			ret = check(scrub, &look->mapping);
+		else
+			scrub->damaged += pc_lost_has(&scrub->cache->lost, look->mapping.off, look->mapping.len);
+	}
 	return ret;
 }
 

@@ -108,17 +108,21 @@ static int write_batch(struct pcache *cache, struct pc_pos from, struct pc_pos e
 		batch_end = end;
 	}
 	start_ns = pc_now_ns();
-	ret = pc_batch_write(cache, from, &end);
+	ret = pc_batch_write(cache, from, &end, &cache->lost_next);
 	if (ret == 0 && atomic_load_explicit(&cache->abandoned, memory_order_acquire))
 		ret = -ECANCELED; /* close has stored its last word already */
 	if (ret < 0)
 		return ret;
 	pc_cache_count_time(cache, PCACHE_LATENCY_BATCH, start_ns);
+	ret = pc_losses_store(cache, &cache->lost_next); /* order: after the sync, before dirty_tail (LS1) */
+	if (ret < 0)
+		return ret;
 	/* order: after the sync (D1); before reclaim hears of it */
 	ret = store_tails(cache, end, batch_end);
 	if (ret < 0)
 		return ret;
 	set_tails(cache, end, batch_end);
+	pc_losses_leave_index(cache); /* order: behind the tail: a replay may find them until then (LS4) */
 	pc_stats_add(cache->stats, PC_COUNT_WRITEBACK_BATCHES, 1);
 	return 0;
 }
@@ -361,7 +365,8 @@ static int report_locked(struct pcache *cache, struct drain *drain)
 	return ret == 0 ? 0 : -ECANCELED;
 }
 
-int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *arg)
+/* Whether anything is lost is not asked. */
+static int drain_log(struct pcache *cache, pcache_progress_fn progress, void *arg)
 {
 	struct drain drain = { .target = pc_cache_head(cache), .progress = progress, .arg = arg };
 	struct pc_patience patience;
@@ -391,12 +396,23 @@ int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *
 	return ret == 0 && pc_cache_is_failed(cache) ? -EIO : ret;
 }
 
+int pc_writeback_drain(struct pcache *cache, pcache_progress_fn progress, void *arg)
+{
+	int ret = drain_log(cache, progress, arg);
+
+	return ret == 0 ? pc_losses_report_all(cache) : ret;
+}
+
 /* ---- write-through ---- */
 
 int pc_writeback_through(struct pcache *cache)
 {
-	int ret = pc_writeback_drain(cache, NULL, NULL);
+	uint64_t losses = atomic_load_explicit(&cache->lost.times, memory_order_relaxed);
+	int ret = drain_log(cache, NULL, NULL);
 
+	/* What decayed on the way may have been his. */
+	if (ret == 0 && atomic_load_explicit(&cache->lost.times, memory_order_relaxed) != losses)
+		return pc_fail(&cache->config.log, -EBADMSG, "write-through: data was damaged on its way to the backing");
 	if (ret == 0 || pc_cache_is_failed(cache))
 		return ret;
 	ret = ret == -EBADMSG ? ret : -EIO;

@@ -398,9 +398,40 @@ START_TEST(damaged_dirty_data_is_never_written_back)
 	file_read(fx->backing_path, 2 * 4096, fx->scratch, 4096);
 	ck_assert_mem_eq(fx->scratch, original, sizeof(original));
 	fixture_open(fx, 0);
-	ck_assert_uint_gt(fixture_stats(fx).dirty_log_bytes, 0);
+	ck_assert_uint_eq(fixture_stats(fx).dirty_log_bytes, 0);
+	ck_assert_uint_eq(fixture_stats(fx).lost_bytes, 4096);
 	ck_assert_int_eq(pcache_read(fx->cache, fx->scratch, 4096, 2 * 4096, 0), -EBADMSG);
 	fixture_check(fx, 3 * 4096, VOLUME_BYTES - 3 * 4096);
+	fixture_free(fx);
+}
+END_TEST
+
+/* All else goes out, writers are not disturbed, however much they write, and the way out is to write it again. */
+START_TEST(damaged_dirty_data_does_not_stop_write_back)
+{
+	struct fixture *fx = fixture_make_dirty(VOLUME_BYTES);
+
+	damage_block(fx, 2);
+	fixture_open(fx, 0);
+	for (unsigned i = 0; i < 60; i++)
+		fixture_write(fx, 512 * KIB + i % 20 * 65536, 65536);
+	fixture_close(fx, 0);
+	fixture_open(fx, 0);
+	ck_assert_int_eq(pcache_drain(fx->cache, NULL, NULL, 0), -EBADMSG);
+	ck_assert_int_eq(pcache_read(fx->cache, fx->scratch, 1, 3 * 4096 - 1, 0), -EBADMSG);
+	fixture_check(fx, 0, 2 * 4096);
+	fixture_check(fx, 3 * 4096, VOLUME_BYTES - 3 * 4096);
+	fixture_close(fx, 0);
+	fixture_refuse(fx, PCACHE_OPEN_DROP_CLEAN, -ENOTEMPTY);
+	fixture_open(fx, 0);
+	fixture_write(fx, 2 * 4096, 4096);
+	fixture_drain(fx);
+	ck_assert_uint_eq(fixture_stats(fx).lost_bytes, 0);
+	fixture_check_all(fx);
+	fixture_check_backing(fx);
+	fixture_close(fx, 0);
+	fixture_open(fx, PCACHE_OPEN_DROP_CLEAN);
+	fixture_check_all(fx);
 	fixture_free(fx);
 }
 END_TEST
@@ -449,6 +480,7 @@ static Suite *make_suite(void)
 	tcase_add_loop_test(tests, damaged_line_in_sealed_dirty_segment_gives_ebadmsg, 0, 9);
 	tcase_add_test(tests, damaged_dirty_data_gives_ebadmsg_there_and_nowhere_else);
 	tcase_add_test(tests, damaged_dirty_data_is_never_written_back);
+	tcase_add_test(tests, damaged_dirty_data_does_not_stop_write_back);
 	tcase_add_test(tests, damage_after_first_read_is_seen_by_verify_always);
 	tcase_add_test(tests, damaged_data_is_healed_by_writing_it_again);
 	return suite;

@@ -24,7 +24,7 @@ static void damage_block(const struct fixture *fx, unsigned block)
 	file_flip(fx->cache_path, place + 1000);
 }
 
-static void expect_damaged(struct fixture *fx, uint64_t off, uint64_t len)
+static void expect_damaged_as(struct fixture *fx, uint64_t off, uint64_t len, uint32_t state)
 {
 	struct pcache_range ranges[4];
 
@@ -33,7 +33,12 @@ static void expect_damaged(struct fixture *fx, uint64_t off, uint64_t len)
 		return;
 	ck_assert_uint_eq(ranges[0].off, off);
 	ck_assert_uint_eq(ranges[0].len, len);
-	ck_assert_uint_eq(ranges[0].state, PCACHE_RANGE_DIRTY | PCACHE_RANGE_LOST);
+	ck_assert_uint_eq(ranges[0].state, state);
+}
+
+static void expect_damaged(struct fixture *fx, uint64_t off, uint64_t len)
+{
+	expect_damaged_as(fx, off, len, PCACHE_RANGE_DIRTY | PCACHE_RANGE_LOST);
 }
 
 static int scrub(struct fixture *fx)
@@ -95,7 +100,12 @@ START_TEST(read_and_write_back_list_what_they_find)
 		ck_assert_int_eq(pcache_read(fx->cache, fx->scratch, 10, BAD * BLOCK, 0), -EBADMSG);
 	else
 		ck_assert_int_eq(pcache_drain(fx->cache, NULL, NULL, 0), -EBADMSG);
-	expect_damaged(fx, BAD * BLOCK, BLOCK);
+	expect_damaged_as(fx, BAD * BLOCK, BLOCK, (_i == 0 ? PCACHE_RANGE_DIRTY : 0) | PCACHE_RANGE_LOST);
+	if (_i == 1) { /* as long as it is there */
+		fixture_reopen(fx);
+		expect_damaged_as(fx, BAD * BLOCK, BLOCK, PCACHE_RANGE_LOST);
+		ck_assert_int_eq(scrub(fx), -EBADMSG);
+	}
 	fixture_free(fx);
 }
 END_TEST

@@ -31,7 +31,7 @@ HEADER_ROWS = [
 # The flows and the public functions. They may include every interface.
 FLOW_SOURCES = [
     "live.c", "look.c",
-    "around.c", "batch.c", "cache.c", "clean.c", "enter.c", "hold.c", "identity.c", "io.c", "miss.c", "move.c",
+    "around.c", "batch.c", "cache.c", "clean.c", "enter.c", "hold.c", "identity.c", "io.c", "losses.c", "miss.c", "move.c",
     "pace.c", "patience.c", "plan.c", "range.c", "reclaim.c", "recover.c", "replay.c", "rotate.c", "vector.c",
     "writeback.c", "zero.c", "damage.c", "scrub.c", "pcache.c",
 ]

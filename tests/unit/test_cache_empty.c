@@ -124,34 +124,6 @@ static int read_byte(uint64_t off)
 	return (int)pc_io_read(cache, &byte, 1, off, 0);
 }
 
-/* Its range cannot be read, no more and no less; nothing of it goes to the backing, and what is newer is not touched. */
-START_TEST(lost_bytes_are_an_error_and_stay_where_they_are)
-{
-	static uint8_t before[VOLUME_BYTES];
-
-	set_up_here(_i);
-	memcpy(before, sim_backing_durable(backing), VOLUME_BYTES);
-	write_blocks(0, 8);
-	ck_assert_int_eq(put_empty(PCM_KEY_LOST, 2 * BLOCK + 10, 100), 0);
-	for (unsigned opened = 0; opened < 2; opened++) {
-		ck_assert_int_eq(read_byte(2 * BLOCK + 9), 1);
-		ck_assert_int_eq(read_byte(2 * BLOCK + 10), -EBADMSG);
-		ck_assert(said("damaged before they reached the backing"));
-		ck_assert_int_eq(read_byte(2 * BLOCK + 109), -EBADMSG);
-		ck_assert_int_eq(read_byte(2 * BLOCK + 110), 1);
-		ck_assert_int_eq(pc_io_flush(cache), 0);
-		kill_and_reopen(true);
-	}
-	drain();
-	memcpy(model + 2 * BLOCK + 10, before + 2 * BLOCK + 10, 100);
-	check_backing();
-	write_blocks(2, 1);
-	check_reads();
-	drain();
-	check_backing();
-}
-END_TEST
-
 /* The backing has newer bytes: what is older in the cache is gone, before and after a kill, and is never written back. */
 START_TEST(invalidated_bytes_come_from_the_backing)
 {
@@ -222,7 +194,6 @@ int main(void)
 	tcase_add_loop_test(tcase, zeroes_give_way_to_later_writes, 0, GRANULARITIES);
 	tcase_add_loop_test(tcase, zeroes_over_the_backing_replace_its_bytes, 0, GRANULARITIES);
 	tcase_add_loop_test(tcase, units_of_keys_without_data_are_found_again, 0, GRANULARITIES);
-	tcase_add_loop_test(tcase, lost_bytes_are_an_error_and_stay_where_they_are, 0, GRANULARITIES);
 	tcase_add_loop_test(tcase, invalidated_bytes_come_from_the_backing, 0, GRANULARITIES);
 	tcase_add_loop_test(tcase, invalidated_bytes_are_not_written_back, 0, GRANULARITIES);
 	tcase_add_loop_test(tcase, clean_data_is_killed_by_keys_without_data, 0, GRANULARITIES);

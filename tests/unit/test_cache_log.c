@@ -194,6 +194,12 @@ static int writeback_of_lost_data(void)
 	return pc_writeback_step(cache);
 }
 
+static int drain_of_damaged_data(void)
+{
+	sim_media_flip(sim, FIRST_DATA + 5, 1);
+	return pc_writeback_drain(cache, NULL, NULL);
+}
+
 static int writeback_without_backing(void)
 {
 	sim_backing_inject(backing, SIM_WRITE_FAILS, 1, -EIO, true);
@@ -256,9 +262,10 @@ static const struct failure {
 	{ close_without_seal, -EIO, "the media failed", false },
 	{ close_without_mark, -EIO, "the media failed", false },
 	{ read_of_damaged_data, -EBADMSG, "does not match its checksum", false },
-	{ writeback_of_damaged_data, -EBADMSG, "does not match its checksum", false },
+	{ writeback_of_damaged_data, 1, "does not match its checksum", false },
 	{ writeback_of_damaged_key, -EBADMSG, "no longer matches its checksum", false },
-	{ writeback_of_lost_data, -EIO, "cannot be read from the media", false },
+	{ writeback_of_lost_data, 1, "cannot be read from the media", false },
+	{ drain_of_damaged_data, -EBADMSG, "are lost", false },
 	{ writeback_without_backing, -EIO, "a write to the backing failed", false },
 	{ writeback_without_backing_sync, -EIO, "the sync of the backing failed", false },
 	{ drain_without_backing, -EIO, "a write to the backing failed", false },
