@@ -317,7 +317,7 @@ START_TEST(kill_while_writing_loses_nothing_that_returned)
 	};
 	struct arena *arena = arena_make(sizes[_i].cache_bytes, sizes[_i].segment_bytes, 4);
 
-	run_rounds(arena, scaled(10), usual_writes());
+	run_rounds(arena, scaled(6), usual_writes());
 	arena_free(arena);
 }
 END_TEST
@@ -327,7 +327,7 @@ START_TEST(kill_after_few_writes_loses_nothing_that_returned)
 {
 	struct arena *arena = arena_make(MIB, SEGMENT_SMALL, 2);
 
-	run_rounds(arena, scaled(10), 5);
+	run_rounds(arena, scaled(6), 5);
 	arena_free(arena);
 }
 END_TEST
@@ -338,7 +338,7 @@ START_TEST(kill_while_flushing_each_write_loses_nothing_that_returned)
 	struct arena *arena = arena_make(4 * MIB, 256 * KIB, 1);
 
 	arena->flush_each = true;
-	run_rounds(arena, scaled(10), usual_writes());
+	run_rounds(arena, scaled(6), usual_writes());
 	arena_free(arena);
 }
 END_TEST
@@ -366,7 +366,7 @@ START_TEST(kill_in_recovery_loses_nothing_that_returned)
 	uint64_t open_us = 1000;
 
 	fixture_keep_dirty(arena->fx); /* so that there is much to recover */
-	for (unsigned i = 0; i < scaled(10); i++) {
+	for (unsigned i = 0; i < scaled(6); i++) {
 		write_and_kill(arena, usual_writes());
 		for (unsigned again = 0; again < 4; again++)
 			kill_in_recovery(arena, open_us);
@@ -396,7 +396,7 @@ START_TEST(kill_in_create_leaves_what_create_can_open)
 	struct fixture *fx = arena->fx;
 	uint64_t open_us = 1000;
 
-	for (unsigned i = 0; i < scaled(40); i++) {
+	for (unsigned i = 0; i < scaled(24); i++) {
 		pid_t child;
 
 		unlink(fx->cache_path);
