@@ -104,6 +104,8 @@ struct explorer {
 	unsigned take_over_in; /* crash points until `spare` is made; 0: not planned */
 	bool take_over_by_kill;
 	uint32_t decaying; /* number of a write that may decay when `check` is cut; 0: none */
+	const struct fault_plan *fault; /* `check` has this one: cuts of it are judged so; NULL: none */
+	bool fault_is_healed;           /* nothing is lost any more, durably */
 	bool decay_is_quiet; /* as the image had it from which `check` began, nothing said that it was durable */
 	uint64_t gc_percent;      /* as set last, */
 	uint64_t gc_percent_next; /* and while it is being set: the new one */
@@ -245,6 +247,7 @@ void take_geometry(struct explorer *explorer);
 /* ---- faults.c ---- */
 
 void check_fault(struct explorer *explorer, unsigned state);
+void cut_fault(struct explorer *explorer);
 
 /* Before `check` is opened: choose a write to decay later, when it is cut. Then, for what the cut left on `nested`. */
 void choose_decay(struct explorer *explorer, struct prng *prng);

@@ -171,7 +171,11 @@ static void on_live_sync(void *arg, enum sim_sync_point point, int result)
 
 static void cut_now_and_then(struct explorer *explorer)
 {
-	if (explorer->depth == 1 && !explorer->failed && prng_happens(&explorer->cut_prng, explorer->cut_percent))
+	if (explorer->depth != 1 || explorer->failed || !prng_happens(&explorer->cut_prng, explorer->cut_percent))
+		return;
+	if (explorer->fault != NULL)
+		cut_fault(explorer);
+	else
 		cut_check(explorer);
 }
 

@@ -11,6 +11,9 @@
  *       sealed, and no key set that is valid says that it was durable once.
  * (MF4) Write-back spreads nothing: a drain that succeeds leaves right data on the backing. Nor does reclaim, which
  *       carries blocks forward.
+ * (MF6) A fault in data that is dirty is an error of its range and of nothing else: everything else is drained, and the
+ *       range is lost, or has what was written last, now, when reclaim has come, and after a power cut anywhere. When it
+ *       was written again nothing is lost.
  * (MF5) A fault in a clean segment is never seen: the backing has it all. And no clean key stays valid that the index
  *       does not have: it could come back.
  */
@@ -23,6 +26,7 @@
 
 #define PICK_TRIES    16u
 #define RECLAIM_STEPS 12u
+#define CUT_PERCENT   12u
 
 enum fault_kind {
 	FAULT_RECORD,
@@ -270,6 +274,11 @@ static struct fault_plan plan_fault(struct explorer *explorer, struct prng *prng
 
 /* ---- what comes of it ---- */
 
+static uint64_t fault_hash(uint64_t hash, const struct fault_plan *plan)
+{
+	return prng_mix(hash ^ prng_mix(plan->off << 8 | plan->bits) ^ prng_mix(plan->source << 3 | plan->kind));
+}
+
 /* Cell by cell what can be read; false: an error where there may be none (MF2). */
 static bool read_cells(struct explorer *explorer, struct world *world, const struct fault_plan *plan, bool *ret_all)
 {
@@ -284,7 +293,8 @@ static bool read_cells(struct explorer *explorer, struct world *world, const str
 		if (ret >= 0)
 			continue;
 		*ret_all = false;
-		if (plan->kind != FAULT_DATA || cell < write->first || cell >= write->first + write->cells) {
+		if (plan->kind != FAULT_DATA || explorer->fault_is_healed || cell < write->first ||
+		    cell >= write->first + write->cells) {
 			fail_errno(explorer, "read after a media fault", (int)ret);
 			return false;
 		}
@@ -292,7 +302,7 @@ static bool read_cells(struct explorer *explorer, struct world *world, const str
 	return true;
 }
 
-/* (MF4) */
+/* (MF4) Of another fault than one in data that is dirty. */
 static void drain_faulty(struct explorer *explorer, struct world *world, const struct fault_plan *plan, bool all)
 {
 	struct volume_question question = question_of(explorer);
@@ -300,9 +310,7 @@ static void drain_faulty(struct explorer *explorer, struct world *world, const s
 	int ret = pc_writeback_drain(world->cache, NULL, NULL);
 
 	if (ret < 0) {
-		/* data that cannot be read any more, or that a later write has covered since */
-		if (all && plan->kind != FAULT_DATA)
-			fail_errno(explorer, "drain after a media fault", ret);
+		fail_errno(explorer, "drain after a media fault", ret);
 		return;
 	}
 	if (plan->may_vanish) {
@@ -327,6 +335,152 @@ static bool reclaim_faulty(struct explorer *explorer, struct world *world, const
 		return false;
 	}
 	return read_cells(explorer, world, plan, ret_all);
+}
+
+/* ---- dirty data that is damaged (MF6) ---- */
+
+static struct volume_question question_of_fault(const struct explorer *explorer, const struct fault_plan *plan)
+{
+	struct volume_question question = question_of(explorer);
+
+	question.unknown = explorer->unknown;
+	if (plan->may_vanish) {
+		question.rule = VOLUME_SETS;
+		question.excused = plan->number;
+	}
+	return question;
+}
+
+/* Everything can be read, but for what may be lost. */
+static bool check_reads(struct explorer *explorer, struct world *world, const struct fault_plan *plan, const char *where)
+{
+	struct volume_question question = question_of_fault(explorer, plan);
+	bool all;
+
+	return read_cells(explorer, world, plan, &all) && judge(explorer, where, explorer->fault_buf, &question);
+}
+
+/* Everything is on the backing, but for what is lost. */
+static bool drain_and_check(struct explorer *explorer, struct world *world, const struct fault_plan *plan, const char *where)
+{
+	int ret = pc_writeback_drain(world->cache, NULL, NULL);
+	bool is_lost = pc_lost_any(&world->cache->lost);
+
+	if (explorer->failed)
+		return false;
+	if (ret != (is_lost ? -EBADMSG : 0) || pc_pos_cmp(world->cache->dirty_tail, pc_cache_head(world->cache)) != 0) {
+		fail_errno(explorer, where, ret);
+		return false;
+	}
+	if (!check_reads(explorer, world, plan, where))
+		return false;
+	for (uint32_t cell = 0; cell < explorer->volume.cells; cell++)
+		if (explorer->unknown[cell] == 0 &&
+		    memcmp(sim_backing_durable(world->backing) + (size_t)cell * CELL_BYTES,
+			   explorer->fault_buf + (size_t)cell * CELL_BYTES, CELL_BYTES) != 0) {
+			fail(explorer, where, "the backing does not hold what was read");
+			return false;
+		}
+	return true;
+}
+
+/* `check` is cut in the middle of all that, and recovered on `nested`. */
+void cut_fault(struct explorer *explorer)
+{
+	const struct fault_plan *plan = explorer->fault;
+	struct world *world = explorer->nested;
+	struct choice_store store;
+	uint64_t hash;
+	int ret;
+
+	choose_crash(&explorer->cut_prng, (unsigned)prng_below(&explorer->cut_prng, 6), explorer->check, &store);
+	hash = world_power_cut(explorer->check, &store.choice, world);
+	if (count_state(explorer, fault_hash(hash, plan), MODE_MEDIA_FAULT) == 0)
+		return;
+	explorer->depth = 2;
+	world->keeps_no_reads = explorer->check->keeps_no_reads;
+	ret = world_open(world);
+	if (ret < 0)
+		fail_errno(explorer, "open after lost data and a power cut", ret);
+	else if (check_reads(explorer, world, plan, "after lost data and a power cut") &&
+		 drain_and_check(explorer, world, plan, "drain after lost data and a power cut"))
+		check_nothing_wrong(explorer, "drain after lost data and a power cut", world_account(world));
+	if (world->cache != NULL)
+		world_drop(world);
+	explorer->depth = 1;
+}
+
+/* The same bytes once more, so that the log moves on. */
+static bool rewrite_something(struct explorer *explorer, struct world *world)
+{
+	uint32_t cell = 0;
+	ssize_t ret;
+
+	while (cell < explorer->volume.cells && explorer->unknown[cell] != 0)
+		cell++;
+	(void)pc_rotate_close(world->cache);
+	if (cell == explorer->volume.cells)
+		return true;
+	ret = pc_io_write(world->cache, explorer->fault_buf + (size_t)cell * CELL_BYTES, CELL_BYTES,
+			  (uint64_t)cell * CELL_BYTES, 0);
+	if (ret < 0)
+		fail_errno(explorer, "write after lost data", (int)ret);
+	return ret > 0 && !explorer->failed;
+}
+
+/* What is lost is written again, as it was. */
+static bool heal(struct explorer *explorer, struct world *world, const struct fault_plan *plan)
+{
+	struct pc_lost_set set;
+
+	pc_lost_get(&world->cache->lost, &set);
+	for (uint32_t i = 0; i < set.count && !explorer->failed; i++)
+		for (uint64_t off = set.ranges[i].off; off < set.ranges[i].end && !explorer->failed; off += CELL_BYTES) {
+			uint8_t bytes[CELL_BYTES];
+			ssize_t ret;
+
+			volume_stamp(plan->number, (uint32_t)(off / CELL_BYTES), bytes);
+			ret = pc_io_write(world->cache, bytes, CELL_BYTES, off, 0);
+			if (ret < 0)
+				fail_errno(explorer, "write over lost data", (int)ret);
+		}
+	if (!explorer->failed && pc_io_flush(world->cache) < 0)
+		fail(explorer, "flush over lost data", "it failed");
+	explorer->fault_is_healed = true;
+	return !explorer->failed;
+}
+
+static bool lose_and_heal(struct explorer *explorer, struct world *world, struct prng *prng, const struct fault_plan *plan)
+{
+	bool all;
+
+	if (!drain_and_check(explorer, world, plan, "drain of damaged data"))
+		return false;
+	if (prng_happens(prng, 50) &&
+	    (!rewrite_something(explorer, world) || !drain_and_check(explorer, world, plan, "drain behind lost data") ||
+	     !reclaim_faulty(explorer, world, plan, &all) ||
+	     !check_reads(explorer, world, plan, "after lost data and reclaim")))
+		return false;
+	if (prng_happens(prng, 40))
+		return true;
+	return heal(explorer, world, plan) && drain_and_check(explorer, world, plan, "drain after lost data was written again");
+}
+
+static void check_damaged_data(struct explorer *explorer, struct world *world, struct prng *prng,
+			       const struct fault_plan *plan)
+{
+	explorer->fault = plan;
+	explorer->fault_is_healed = false;
+	if (world == explorer->check) {
+		explorer->cut_prng = prng_of(explorer->seed ^ 0xfa, explorer->point, explorer->state);
+		explorer->cut_percent = CUT_PERCENT;
+		explorer->depth = 1;
+	}
+	if (lose_and_heal(explorer, world, prng, plan))
+		check_nothing_wrong(explorer, "accounts after lost data", world_account(world));
+	explorer->fault_is_healed = false;
+	explorer->fault = NULL;
+	explorer->depth = 2;
 }
 
 static void check_slots(struct explorer *explorer, struct world *world, const struct fault_plan *plan)
@@ -367,7 +521,11 @@ static void judge_fault(struct explorer *explorer, struct world *world, struct p
 	    (!reclaim_faulty(explorer, world, plan, &all) ||
 	     !judge(explorer, "after a media fault and reclaim", explorer->fault_buf, &question)))
 		return;
-	if (prng_happens(prng, 50))
+	if (!prng_happens(prng, 50))
+		return;
+	if (plan->kind == FAULT_DATA)
+		check_damaged_data(explorer, world, prng, plan);
+	else
 		drain_faulty(explorer, world, plan, all);
 }
 
@@ -421,11 +579,6 @@ static void apply_fault(struct explorer *explorer, struct world *world, struct p
 	judge_fault(explorer, world, prng, plan);
 	if (world->cache != NULL)
 		world_drop(world);
-}
-
-static uint64_t fault_hash(uint64_t hash, const struct fault_plan *plan)
-{
-	return prng_mix(hash ^ prng_mix(plan->off << 8 | plan->bits) ^ prng_mix(plan->source << 3 | plan->kind));
 }
 
 void check_fault(struct explorer *explorer, unsigned state)

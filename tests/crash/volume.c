@@ -30,7 +30,7 @@ static inline uint64_t stamp_base(uint32_t number, uint32_t cell)
 	return prng_mix((uint64_t)number << 32 | cell);
 }
 
-static void stamp(uint32_t number, uint32_t cell, uint8_t *bytes)
+void volume_stamp(uint32_t number, uint32_t cell, uint8_t bytes[CELL_BYTES])
 {
 	uint64_t words[CELL_WORDS] = { number };
 	uint64_t base = stamp_base(number, cell);
@@ -96,7 +96,7 @@ uint32_t volume_issue(struct volume *volume, uint64_t off, uint64_t len, uint8_t
 
 	remember_write(volume, number, first, cells);
 	for (uint32_t i = 0; i < cells; i++)
-		stamp(number, first + i, buf + (size_t)i * CELL_BYTES);
+		volume_stamp(number, first + i, buf + (size_t)i * CELL_BYTES);
 	return number;
 }
 

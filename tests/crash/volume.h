@@ -96,6 +96,9 @@ void volume_free(struct volume *volume);
 /* Begin the next write, and put its stamps into buf. off and len are multiples of CELL_BYTES. */
 uint32_t volume_issue(struct volume *volume, uint64_t off, uint64_t len, uint8_t *buf);
 
+/* What the cell holds of this write. */
+void volume_stamp(uint32_t number, uint32_t cell, uint8_t bytes[CELL_BYTES]);
+
 /* The same for zeroes: there is nothing to be put into a buffer. */
 uint32_t volume_issue_zeroes(struct volume *volume, uint64_t off, uint64_t len);
 
