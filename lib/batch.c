@@ -289,6 +289,15 @@ static int read_partial(struct batch *batch)
 	return count == 0 ? 0 : pc_backing_run(batch->cache->backing, reads, count);
 }
 
+/* Is it one place that cannot be read, or all of the media? */
+static bool can_be_read(struct pcache *cache)
+{
+	uint8_t line[PCM_LINE];
+
+	return pc_media_read(cache->media, line, PCM_SUPER_OFF, sizeof(line)) == 0 ||
+	       pc_media_read(cache->media, line, PCM_SUPER_OFF + PCM_SLOT_STRIDE, sizeof(line)) == 0;
+}
+
 /* (N2), (N5) */
 static int note_bad(struct batch *batch, uint32_t range, int error)
 {
@@ -297,7 +306,8 @@ static int note_bad(struct batch *batch, uint32_t range, int error)
 	uint64_t off = batch->ranges[range].off;
 	uint32_t len = batch->ranges[range].len;
 
-	pc_damage_note_at(cache, off, len, source->media_off);
+	if (error == -EBADMSG || can_be_read(cache))
+		pc_damage_note_at(cache, off, len, source->media_off);
 	if (error != -EBADMSG)
 		return pc_fail(&cache->config.log, error, "dirty data for offset %" PRIu64 " cannot be read from the media", off);
 	pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
@@ -320,6 +330,8 @@ static int copy_checked(struct batch *batch, uint32_t range, uint32_t skip, uint
 		return 0;
 	}
 	ret = pc_media_read(cache->media, whole, source->media_off, range_len);
+	if (ret < 0) /* once more: what it takes for lost will not come back */
+		ret = pc_media_read(cache->media, whole, source->media_off, range_len);
 	if (ret == 0 && pc_crc32c(0, whole, range_len) != source->crc)
 		ret = -EBADMSG;
 	if (ret < 0)
@@ -329,13 +341,13 @@ static int copy_checked(struct batch *batch, uint32_t range, uint32_t skip, uint
 	return 0;
 }
 
-/* (N5) A media that failed as a whole is another matter: nothing more is taken from it. */
+/* (N5) Where the media failed as a whole, or cannot be read anywhere, nothing is lost yet: that may pass. */
 static int leave_as_it_is(struct batch *batch, uint64_t off, uint64_t end, uint8_t *target, int error)
 {
 	struct pcache *cache = batch->cache;
 	int ret;
 
-	if (pc_cache_is_failed(cache))
+	if (pc_cache_is_failed(cache) || (error != -EBADMSG && !can_be_read(cache)))
 		return error;
 	ret = pc_backing_read(cache->backing, target, off, end - off);
 	if (ret < 0)
