@@ -48,6 +48,7 @@ need_build() {
 	need libpmem2-dev pkg-config --exists libpmem2
 	need libisal-dev pkg-config --exists libisal
 	need libaio-dev test -e /usr/include/libaio.h
+	need libsmartcols-dev pkg-config --exists smartcols
 	need check pkg-config --exists check
 }
 
