@@ -141,6 +141,7 @@ static int write_backing(struct pcache *cache, struct around *around)
 static int write_held(struct pcache *cache, struct around *around)
 {
 	struct finding finding = find(cache, around);
+	uint64_t failures = pc_bypass_failures(&cache->bypass); /* order: before the write (BY4) */
 	uint64_t len = around->end - around->off;
 	int ret = 0;
 
@@ -153,7 +154,7 @@ static int write_held(struct pcache *cache, struct around *around)
 		return ret;
 	ret = write_backing(cache, around);
 	pc_misses_make_stale(&cache->misses, around->off, len); /* order: behind the write (AR3) */
-	pc_bypass_add(&cache->bypass, around->off, len);        /* order: before the hold ends (AR4) */
+	pc_bypass_add(&cache->bypass, around->off, len, failures); /* order: before the hold ends (AR4) */
 	return ret;
 }
 

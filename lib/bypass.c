@@ -8,7 +8,8 @@
  * (BY3) Only one sync runs at a time, and each caller's began after he asked. So whoever wrote, and sees that no sync
  *       failed between his write and his own sync, knows that none took an error that was his: a system reports it once.
  * (BY4) A sync that failed over a range may have lost it for good, and nobody has the data. The next flush says so, once.
- *       What a read gives may be in the system's memory alone from then on: the range stays in the list.
+ *       What a read gives may be in the system's memory alone from then on: the range stays in the list. It counts also
+ *       where the range was written before the sync began and came into the list behind its end.
  *
  * Lock: pc_bypass.lock, a leaf; not held during a sync.
  */
@@ -59,7 +60,7 @@ static struct pc_bypass_range *nearest_locked(struct pc_bypass *bypass, uint64_t
 	return nearest;
 }
 
-void pc_bypass_add(struct pc_bypass *bypass, uint64_t off, uint64_t len)
+void pc_bypass_add(struct pc_bypass *bypass, uint64_t off, uint64_t len, uint64_t failures_before)
 {
 	uint64_t end = off + len;
 	struct pc_bypass_range *range;
@@ -74,6 +75,10 @@ void pc_bypass_add(struct pc_bypass *bypass, uint64_t off, uint64_t len)
 	range->off = pc_min64(range->off, off); /* (BY2) */
 	range->end = pc_max64(range->end, end);
 	range->written_at = pc_max64(range->written_at, bypass->syncs_begun);
+	if (bypass->syncs_failed != failures_before) { /* it may have been behind the write (BY4) */
+		range->written_at = UINT64_MAX;
+		atomic_store_explicit(&bypass->is_lost, true, memory_order_relaxed);
+	}
 	pthread_mutex_unlock(&bypass->lock);
 }
 

@@ -37,8 +37,8 @@ struct pc_bypass {
 void pc_bypass_init(struct pc_bypass *bypass);
 void pc_bypass_destroy(struct pc_bypass *bypass);
 
-/* The range was written, or may have been. */
-void pc_bypass_add(struct pc_bypass *bypass, uint64_t off, uint64_t len);
+/* The range was written, or may have been; with the failed syncs as they were before that (BY4). */
+void pc_bypass_add(struct pc_bypass *bypass, uint64_t off, uint64_t len, uint64_t failures_before);
 
 /* May bytes of the range be lost by a power cut? Also true for some ranges that were not written. */
 bool pc_bypass_has(struct pc_bypass *bypass, uint64_t off, uint64_t len);

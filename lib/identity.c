@@ -137,7 +137,7 @@ int pc_identity_load(struct pcache *cache, const uint8_t uuid[16])
 	if (ret < 0)
 		return ret;
 	if (cache->identity.may_bypass)
-		pc_bypass_add(&cache->bypass, 0, cache->backing->size_bytes); /* (Y3) */
+		pc_bypass_add(&cache->bypass, 0, cache->backing->size_bytes, 0); /* (Y3) */
 	fill_unset(cache, PCACHE_TUNABLE_GC_PERCENT, cache->identity.gc_percent);
 	fill_unset(cache, PCACHE_TUNABLE_MODE, cache->identity.mode);
 	return 0;

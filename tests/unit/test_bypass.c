@@ -53,7 +53,7 @@ START_TEST(range_is_pending_until_a_sync_succeeds)
 	unsigned syncs = 0;
 
 	ck_assert(!pc_bypass_is_pending(&bypass));
-	pc_bypass_add(&bypass, BLOCK, BLOCK);
+	pc_bypass_add(&bypass, BLOCK, BLOCK, pc_bypass_failures(&bypass));
 	ck_assert(pc_bypass_is_pending(&bypass));
 	ck_assert(!pc_bypass_has(&bypass, 0, BLOCK));
 	ck_assert(pc_bypass_has(&bypass, 0, BLOCK + 1));
@@ -69,8 +69,8 @@ END_TEST
 static int write_meanwhile(void *arg)
 {
 	(void)arg;
-	pc_bypass_add(&bypass, FAR, BLOCK);
-	pc_bypass_add(&bypass, 0, 10); /* in a range that was there before */
+	pc_bypass_add(&bypass, FAR, BLOCK, pc_bypass_failures(&bypass));
+	pc_bypass_add(&bypass, 0, 10, pc_bypass_failures(&bypass)); /* in a range that was there before */
 	return 0;
 }
 
@@ -79,8 +79,8 @@ START_TEST(sync_leaves_what_was_written_while_it_ran)
 {
 	unsigned syncs = 0;
 
-	pc_bypass_add(&bypass, 0, BLOCK);
-	pc_bypass_add(&bypass, 2 * FAR, BLOCK);
+	pc_bypass_add(&bypass, 0, BLOCK, pc_bypass_failures(&bypass));
+	pc_bypass_add(&bypass, 2 * FAR, BLOCK, pc_bypass_failures(&bypass));
 	ck_assert_int_eq(sync_with(write_meanwhile, NULL), 0);
 	ck_assert(pc_bypass_has(&bypass, 0, 1));
 	ck_assert(pc_bypass_has(&bypass, FAR, BLOCK));
@@ -98,7 +98,7 @@ START_TEST(ranges_beyond_the_places_cover_all_that_was_written)
 
 	for (unsigned i = 0; i < PC_ARRAY_SIZE(written); i++) {
 		written[i] = test_random_below(&random, 1u << 30);
-		pc_bypass_add(&bypass, written[i], BLOCK);
+		pc_bypass_add(&bypass, written[i], BLOCK, pc_bypass_failures(&bypass));
 		ck_assert_uint_le(bypass.count, PC_BYPASS_RANGES);
 		for (unsigned j = 0; j <= i; j++) {
 			ck_assert(pc_bypass_has(&bypass, written[j], 1));
@@ -111,7 +111,7 @@ END_TEST
 START_TEST(neighbours_take_one_place)
 {
 	for (unsigned i = 0; i < 3 * PC_BYPASS_RANGES; i++)
-		pc_bypass_add(&bypass, (uint64_t)i * BLOCK, BLOCK);
+		pc_bypass_add(&bypass, (uint64_t)i * BLOCK, BLOCK, pc_bypass_failures(&bypass));
 	ck_assert_uint_eq(bypass.count, 1);
 	ck_assert(!pc_bypass_has(&bypass, 3ull * PC_BYPASS_RANGES * BLOCK, BLOCK));
 }
@@ -138,9 +138,9 @@ START_TEST(loss_is_told_once_and_the_range_stays)
 
 	ck_assert_int_eq(sync_with(fail_it, NULL), -ENODATA);
 	ck_assert(!pc_bypass_take_loss(&bypass)); /* nothing was there to be lost */
-	pc_bypass_add(&bypass, 0, BLOCK);
+	pc_bypass_add(&bypass, 0, BLOCK, pc_bypass_failures(&bypass));
 	ck_assert_int_eq(sync_with(fail_it, NULL), -ENODATA);
-	pc_bypass_add(&bypass, 100, 10);
+	pc_bypass_add(&bypass, 100, 10, pc_bypass_failures(&bypass));
 	for (unsigned i = 0; i < 3; i++) {
 		ck_assert_int_eq(sync_with(succeed, &syncs), 0);
 		ck_assert(pc_bypass_has(&bypass, 0, BLOCK));
@@ -205,7 +205,7 @@ static void *write_and_sync(void *arg)
 	uint64_t off = (uint64_t)(uintptr_t)arg * FAR;
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		pc_bypass_add(&bypass, off + i * BLOCK, BLOCK);
+		pc_bypass_add(&bypass, off + i * BLOCK, BLOCK, pc_bypass_failures(&bypass));
 		EXPECT(pc_bypass_has(&bypass, off + i * BLOCK, BLOCK));
 		EXPECT(sync_with(count_alone, NULL) == 0);
 		EXPECT(!pc_bypass_has(&bypass, off + i * BLOCK, BLOCK));
