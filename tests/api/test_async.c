@@ -340,6 +340,24 @@ START_TEST(write_during_a_read_is_not_undone)
 }
 END_TEST
 
+/* Somebody else changes the backing; the request has read the older bytes, and must not leave them in the cache. */
+START_TEST(read_that_began_before_an_invalidate_is_not_kept)
+{
+	struct loop *loop = make_loop(true);
+	struct fixture *fx = loop->fx;
+
+	submit(loop, &loop->jobs[0], PCACHE_OP_READ, MIB, 4 * BLOCK, 0);
+	ck_assert(is_readable(loop->queue, CEILING_MS));
+	test_random_fill(&fx->random, fx->model + MIB, 4 * BLOCK);
+	memcpy(loop->jobs[1].buf, fx->model + MIB, 4 * BLOCK); /* aligned */
+	ck_assert_int_eq(pwrite(fx->fd, loop->jobs[1].buf, 4 * BLOCK, MIB), 4 * BLOCK);
+	ck_assert_int_eq(pcache_invalidate(fx->cache, MIB, 4 * BLOCK, 0), 0);
+	ck_assert_int_eq(reap(loop)->request.result, 4 * BLOCK);
+	fixture_check(fx, MIB, 4 * BLOCK);
+	free_loop(loop);
+}
+END_TEST
+
 START_TEST(what_was_read_is_kept)
 {
 	struct loop *loop = make_loop(true);
@@ -482,6 +500,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tests, what_is_wrong_is_the_result);
 	tcase_add_test(tests, call_does_not_wait_for_a_request_that_is_not_reaped);
 	tcase_add_test(tests, write_during_a_read_is_not_undone);
+	tcase_add_test(tests, read_that_began_before_an_invalidate_is_not_kept);
 	tcase_add_test(tests, what_was_read_is_kept);
 	tcase_add_test(tests, deleted_queue_gives_every_request_back);
 	tcase_add_test(tests, close_ends_the_queues);
