@@ -184,6 +184,29 @@ START_TEST(torn_page_gives_way_to_the_other)
 }
 END_TEST
 
+/* Cut anywhere in what is read: an error, never a signal, and nothing is filled in. */
+START_TEST(truncated_file_gives_an_error)
+{
+	static const off_t sizes[] = { 0, 1, 4095, 4096, 65536, PAGE_OFF - 1, PAGE_OFF, PAGE_OFF + 4095 };
+	struct fixture *fx = fixture_make_open(VOLUME_BYTES, CACHE_SMALL, SEGMENT_SMALL);
+	struct picture picture;
+
+	fixture_close(fx, 0);
+	picture = picture_take(fx->cache_path);
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct seen seen = { .stats.size = sizeof(seen.stats), .stats.writes = 77, .peek.size = sizeof(seen.peek) };
+
+		ck_assert_int_eq(truncate(fx->cache_path, sizes[i]), 0);
+		ck_assert_int_lt(pcache_stats_peek(fx->cache_path, &seen.stats, &seen.peek), 0);
+		ck_assert_uint_eq(seen.stats.writes, 77);
+		file_make(fx->cache_path, picture.content, picture.bytes);
+	}
+	must_peek(fx);
+	picture_free(&picture);
+	fixture_free(fx);
+}
+END_TEST
+
 START_TEST(what_is_no_cache_is_refused)
 {
 	struct fixture *fx = fixture_make_open(VOLUME_BYTES, CACHE_SMALL, SEGMENT_SMALL);
@@ -214,6 +237,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tests, killed_process_leaves_figures_that_say_so);
 	tcase_add_test(tests, reading_changes_no_page);
 	tcase_add_test(tests, torn_page_gives_way_to_the_other);
+	tcase_add_test(tests, truncated_file_gives_an_error);
 	tcase_add_test(tests, what_is_no_cache_is_refused);
 	return suite;
 }
