@@ -26,6 +26,10 @@
  * (X8) A tombstone wins over what is older and leaves nothing behind: it is removed as soon as it has been entered. In
  *      a replay what is older may still come, so all tombstones stay until its end. Afterwards none is needed: all
  *      that comes is newer.
+ * (X9) A look-up goes without the lock, and believes what it has loaded only while the lock's version is the one it
+ *      began with. It looks at the version before it follows a pointer, goes by a count, or asks for a segment, so it
+ *      never leaves the index's memory; a leaf that was replaced is freed when no look-up can be in it (RT2). It stores
+ *      nothing: whoever has to count an access takes the lock, three times for each mapping (PC_HITS_MAX).
  *
  * Lock: pc_bucket.lock (rank PC_RANK_LEAF). Nothing is called with it held but the allocator.
  */
@@ -60,6 +64,7 @@ int pc_index_new(const struct pc_segment_ref *refs, uint32_t segment_count, uint
 		return -ENOMEM;
 	}
 	memset(index->live, 0, segment_count * sizeof(*index->live));
+	index->looks_freely = !PC_TSAN && pc_retire_works();
 	*ret_index = index;
 	return 0;
 }
@@ -82,6 +87,7 @@ void pc_index_delete(struct pc_index *index)
 			free(leaf);
 		}
 	}
+	pc_retire_all(&index->retired);
 	free(index->buckets);
 	free(index->live);
 	free(index);
@@ -94,20 +100,33 @@ static void count_memory(struct pc_index *index, int64_t bytes)
 	atomic_fetch_add_explicit(&index->leaf_bytes, (uint64_t)bytes, memory_order_relaxed);
 }
 
+/* Nobody finds it any more, but somebody may have found it (X9). */
+static void free_leaf(struct pc_index *index, struct pc_leaf *leaf)
+{
+	count_memory(index, -(int64_t)malloc_usable_size(leaf));
+	if (index->looks_freely)
+		pc_retire(&index->retired, leaf);
+	else
+		free(leaf);
+}
+
 /* Give the leaf at *link this capacity; creates it where there is none. */
 static int resize_leaf(struct pc_index *index, struct pc_leaf **link, uint64_t number, uint32_t capacity)
 {
 	struct pc_leaf *old = *link;
-	int64_t old_bytes = old == NULL ? 0 : (int64_t)malloc_usable_size(old);
-	struct pc_leaf *leaf = realloc(old, sizeof(*leaf) + capacity * sizeof(struct pc_extent));
+	struct pc_leaf *leaf = malloc(sizeof(*leaf) + capacity * sizeof(struct pc_extent));
 
 	if (leaf == NULL)
 		return -ENOMEM;
+	count_memory(index, (int64_t)malloc_usable_size(leaf));
 	if (old == NULL)
 		*leaf = (struct pc_leaf){ .number = number };
+	else
+		memcpy(leaf, old, sizeof(*old) + old->count * sizeof(struct pc_extent));
 	leaf->capacity = capacity;
-	*link = leaf;
-	count_memory(index, (int64_t)malloc_usable_size(leaf) - old_bytes);
+	__atomic_store_n(link, leaf, __ATOMIC_RELEASE);
+	if (old != NULL)
+		free_leaf(index, old);
 	return 0;
 }
 
@@ -131,8 +150,7 @@ void pc_leaf_trim(struct pc_index *index, struct pc_leaf **link)
 		return;
 	if (leaf->count == 0) {
 		*link = leaf->next;
-		count_memory(index, -(int64_t)malloc_usable_size(leaf));
-		free(leaf);
+		free_leaf(index, leaf);
 	} else if (leaf->capacity > 2 * leaf->count + 8) {
 		/* A smaller block that cannot be had leaves the larger one in place. */
 		(void)resize_leaf(index, link, leaf->number, leaf->count + 2);
@@ -450,19 +468,90 @@ static struct pc_piece hole_of(uint64_t leaf_off, uint32_t from, uint32_t to)
 	return (struct pc_piece){ .mapping = { .off = leaf_off + from, .len = to - from } };
 }
 
-unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, struct pc_piece *ret_pieces, unsigned max)
+/* A leaf as it was when the bucket's lock had this version. */
+struct view {
+	const struct pc_bucket *bucket;
+	uint32_t version;
+	const struct pc_leaf *leaf; /* NULL: there is none */
+	uint32_t count;
+};
+
+static bool is_still(const struct view *view)
 {
-	uint64_t number = off / PC_LEAF_BYTES;
-	uint64_t leaf_off = number * PC_LEAF_BYTES;
-	struct pc_bucket *bucket = bucket_of(index, number);
-	uint32_t from = (uint32_t)(off - leaf_off);
-	uint32_t end = (uint32_t)pc_min64(from + len, PC_LEAF_BYTES);
-	struct pc_leaf *leaf;
+	return pc_lock_is_still(&view->bucket->lock, view->version);
+}
+
+/* (X9) False: somebody has the lock, or had it meanwhile. */
+static bool view_leaf(const struct pc_bucket *bucket, uint64_t number, struct view *ret_view)
+{
+	struct view view = { .bucket = bucket, .version = pc_lock_version(&bucket->lock) };
+
+	if ((view.version & PC_LOCK_HELD) != 0)
+		return false;
+	view.leaf = *(struct pc_leaf *const volatile *)&bucket->leaves;
+	while (view.leaf != NULL) {
+		const volatile struct pc_leaf *leaf = view.leaf;
+		uint64_t found = leaf->number;
+		struct pc_leaf *next = leaf->next;
+
+		view.count = leaf->count;
+		if (!is_still(&view))
+			return false;
+		if (found == number)
+			break;
+		view.leaf = next;
+	}
+	*ret_view = view;
+	return true;
+}
+
+/* Once: what is loaded twice may differ. */
+static struct pc_extent load_extent(const struct pc_extent *from)
+{
+	const volatile uint64_t *words = (const volatile uint64_t *)(const volatile void *)from;
+	uint64_t loaded[2] = { words[0], words[1] };
+	struct pc_extent extent;
+
+	memcpy(&extent, loaded, sizeof(extent));
+	return extent;
+}
+
+/* (X9) 0: not without the lock. */
+static unsigned look_freely(const struct pc_index *index, const struct view *view, uint64_t leaf_off, uint32_t from,
+			    uint32_t end, struct pc_piece *ret_pieces, unsigned max)
+{
+	uint32_t i = view->leaf == NULL ? 0 : first_behind_in(view->leaf->extents, view->count, from);
 	unsigned count = 0;
 
-	pc_index_prefetch_leaf(index, off);
-	pc_lock_acquire(&bucket->lock);
-	leaf = *find_leaf(bucket, number);
+	while (from < end && count < max) {
+		bool is_behind = view->leaf == NULL || i == view->count;
+		struct pc_extent extent = is_behind ? (struct pc_extent){ 0 } : load_extent(&view->leaf->extents[i]);
+		uint32_t to = end;
+
+		if (!is_still(view))
+			return 0;
+		if (is_behind || extent.off > from) {
+			if (!is_behind)
+				to = (uint32_t)pc_min64(end, extent.off);
+			ret_pieces[count++] = hole_of(leaf_off, from, to);
+		} else if (extent.hits < PC_HITS_MAX) {
+			return 0;
+		} else {
+			to = (uint32_t)pc_min64(end, extent_end(&extent));
+			ret_pieces[count++] = piece_of(index, &extent, leaf_off, from, to);
+			i++;
+		}
+		from = to;
+	}
+	return is_still(view) ? count : 0; /* order: behind the generations */
+}
+
+static unsigned look_locked(struct pc_index *index, struct pc_bucket *bucket, uint64_t leaf_off, uint32_t from,
+			    uint32_t end, struct pc_piece *ret_pieces, unsigned max)
+{
+	struct pc_leaf *leaf = *find_leaf(bucket, leaf_off / PC_LEAF_BYTES);
+	unsigned count = 0;
+
 	for (uint32_t i = leaf == NULL ? 0 : first_behind(leaf, from); from < end && count < max; count++) {
 		struct pc_extent *extent = leaf == NULL || i == leaf->count ? NULL : &leaf->extents[i];
 		uint32_t to;
@@ -479,6 +568,29 @@ unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, str
 		}
 		from = to;
 	}
+	return count;
+}
+
+unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, struct pc_piece *ret_pieces, unsigned max)
+{
+	uint64_t number = off / PC_LEAF_BYTES;
+	uint64_t leaf_off = number * PC_LEAF_BYTES;
+	struct pc_bucket *bucket = bucket_of(index, number);
+	uint32_t from = (uint32_t)(off - leaf_off);
+	uint32_t end = (uint32_t)pc_min64(from + len, PC_LEAF_BYTES);
+	unsigned count = 0;
+	struct view view;
+
+	pc_index_prefetch_leaf(index, off);
+	if (pc_likely(index->looks_freely) && pc_likely(pc_reader_enter())) {
+		if (pc_likely(view_leaf(bucket, number, &view)))
+			count = look_freely(index, &view, leaf_off, from, end, ret_pieces, max);
+		pc_reader_leave();
+	}
+	if (pc_likely(count != 0))
+		return count;
+	pc_lock_acquire(&bucket->lock);
+	count = look_locked(index, bucket, leaf_off, from, end, ret_pieces, max);
 	pc_lock_release(&bucket->lock);
 	return count;
 }

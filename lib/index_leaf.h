@@ -7,6 +7,7 @@
 #define PC_INDEX_LEAF_H
 
 #include "index.h"
+#include "retire.h"
 
 #include <assert.h>
 
@@ -55,9 +56,11 @@ struct pc_index {
 	pc_index_kill_fn kill;
 	void *kill_arg;
 	bool replays;
+	bool looks_freely;           /* look-ups may go without the lock (X9) */
 	_Atomic bool has_tombstones; /* of a replay */
 
 	_Alignas(PC_CACHE_LINE) _Atomic uint64_t leaf_bytes; /* of memory */
+	struct pc_retirement retired;                        /* leaves that readers may still look at */
 };
 
 static inline struct pc_bucket *bucket_of(const struct pc_index *index, uint64_t number)
@@ -99,20 +102,20 @@ static inline uint32_t guess_extent(uint32_t count, uint32_t off)
  * bracket doubles until it holds the answer, so that the usual look-up touches one cache line and not a bisection's
  * worth.
  */
-static inline uint32_t first_behind(const struct pc_leaf *leaf, uint32_t off)
+static inline uint32_t first_behind_in(const struct pc_extent *extents, uint32_t count, uint32_t off)
 {
-	uint32_t guess = guess_extent(leaf->count, off);
+	uint32_t guess = guess_extent(count, off);
 	uint32_t low = 0;
-	uint32_t high = leaf->count;
+	uint32_t high = count;
 	uint32_t step = 1;
 
-	if (guess < high && extent_end(&leaf->extents[guess]) <= off) {
-		for (low = guess + 1; low + step < high && extent_end(&leaf->extents[low + step]) <= off; step *= 2)
+	if (guess < high && extent_end(&extents[guess]) <= off) {
+		for (low = guess + 1; low + step < high && extent_end(&extents[low + step]) <= off; step *= 2)
 			low += step + 1;
 		high = (uint32_t)pc_min64(high, (uint64_t)low + step);
 	} else {
 		high = guess;
-		while (high > step && extent_end(&leaf->extents[high - step]) > off) {
+		while (high > step && extent_end(&extents[high - step]) > off) {
 			high -= step;
 			step *= 2;
 		}
@@ -121,12 +124,17 @@ static inline uint32_t first_behind(const struct pc_leaf *leaf, uint32_t off)
 	while (low < high) {
 		uint32_t middle = (low + high) / 2;
 
-		if (extent_end(&leaf->extents[middle]) > off)
+		if (extent_end(&extents[middle]) > off)
 			high = middle;
 		else
 			low = middle + 1;
 	}
 	return low;
+}
+
+static inline uint32_t first_behind(const struct pc_leaf *leaf, uint32_t off)
+{
+	return first_behind_in(leaf->extents, leaf->count, off);
 }
 
 static inline void add_live(struct pc_index *index, uint32_t segment, int64_t bytes)

@@ -22,20 +22,36 @@ static void relax(void)
 #endif
 }
 
-void pc_lock_wait(struct pc_lock *lock)
+/* False: a sleeper is there before us. */
+static bool spin(struct pc_lock *lock)
 {
 	for (int i = 0; i < SPINS; i++) {
-		uint32_t state = 0;
-
-		if (atomic_compare_exchange_weak_explicit(&lock->state, &state, 1, memory_order_acquire,
-							   memory_order_relaxed))
-			return;
-		if (state == 2)
-			break;
+		if (pc_lock_try(lock))
+			return true;
+		if ((atomic_load_explicit(&lock->state, memory_order_relaxed) & PC_LOCK_WAITED) != 0)
+			return false;
 		relax();
 	}
-	while (atomic_exchange_explicit(&lock->state, 2, memory_order_acquire) != 0)
-		futex(lock, FUTEX_WAIT, 2);
+	return false;
+}
+
+/* Who has slept may not be the last sleeper, so the lock is taken as one that somebody waits for. */
+void pc_lock_wait(struct pc_lock *lock)
+{
+	const uint32_t both = PC_LOCK_HELD | PC_LOCK_WAITED;
+
+	if (spin(lock))
+		return;
+	for (;;) {
+		uint32_t state = atomic_load_explicit(&lock->state, memory_order_relaxed);
+
+		if (!atomic_compare_exchange_weak_explicit(&lock->state, &state, state | both, memory_order_acquire,
+							    memory_order_relaxed))
+			continue;
+		if ((state & PC_LOCK_HELD) == 0)
+			return;
+		futex(lock, FUTEX_WAIT, state | both);
+	}
 }
 
 void pc_lock_wake(struct pc_lock *lock)

@@ -645,15 +645,7 @@ void pc_media_close(struct pc_media *media)
  * so nothing is read twice or left out; and the caller throws all of it away unless the segment's generation is still
  * the one it saw before. A segment's bytes are stored again only after its generation moved, with a fence between.
  */
-#if defined(__SANITIZE_THREAD__)
-#define RACING_COPY_BY_HAND 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define RACING_COPY_BY_HAND 1
-#endif
-#endif
-
-#ifdef RACING_COPY_BY_HAND
+#if PC_TSAN
 /* memcpy is intercepted by TSan, whoever calls it. */
 __attribute__((no_sanitize("thread"), noinline)) static void copy_by_hand(uint8_t *to, const volatile uint8_t *from,
 									  size_t len)
@@ -674,7 +666,7 @@ __attribute__((no_sanitize("thread"), noinline)) static void copy_by_hand(uint8_
 
 void pc_media_copy_racing(void *buf, const struct pc_media *media, uint64_t off, size_t len)
 {
-#ifdef RACING_COPY_BY_HAND
+#if PC_TSAN
 	copy_by_hand(buf, media->base + off, len);
 #else
 	memcpy(buf, media->base + off, len);

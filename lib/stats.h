@@ -3,13 +3,12 @@
  * stats.h - counters that cost the hot paths next to nothing: each thread adds to a shard of its own, and of its calls a
  * few are chosen to be timed.
  *
- * (T1) A shard belongs to one thread at a time, which adds with a load and a store: a locked instruction would have to
- *      wait for everything that the thread has stored, and hold up all that it loads next. Threads that come when none
- *      is left share the last one, and add to it with locked instructions.
+ * (T1) The owner of a slot adds with a load and a store. Threads that share the last slot add with locked instructions.
  */
 #ifndef PC_STATS_H
 #define PC_STATS_H
 
+#include "slot.h"
 #include "util.h"
 
 #include <stdatomic.h>
@@ -52,15 +51,13 @@ enum pc_counter {
 	PC_COUNTERS,
 };
 
-#define PC_STAT_SHARDS 64u
-#define PC_STAT_SHARED (PC_STAT_SHARDS - 1) /* of whoever has none of his own (T1) */
 
 struct pc_stat_shard {
 	_Alignas(2 * PC_CACHE_LINE) _Atomic uint64_t counters[PC_COUNTERS];
 };
 
 struct pc_stats {
-	struct pc_stat_shard shards[PC_STAT_SHARDS];
+	struct pc_stat_shard shards[PC_SLOTS];
 };
 
 /* One call in so many is timed, on average. Not every so manieth: calls that take turns would never be seen. */
@@ -68,7 +65,6 @@ struct pc_stats {
 
 /* What a thread has of its own. */
 struct pc_thread_stats {
-	unsigned shard_plus_one;     /* 0: it has none yet */
 	unsigned calls_until_sample; /* 0: the next one is the first */
 	uint32_t random;
 };
@@ -76,16 +72,7 @@ struct pc_thread_stats {
 /* Static TLS: no call to find it. */
 extern _Thread_local struct pc_thread_stats pc_thread_stats __attribute__((tls_model("initial-exec")));
 
-unsigned pc_stats_take_shard(void);
 uint64_t pc_stats_begin_sample(void);
-
-/* The calling thread's; PC_STAT_SHARED belongs to nobody. */
-static inline unsigned pc_stats_shard(void)
-{
-	unsigned shard_plus_one = pc_thread_stats.shard_plus_one;
-
-	return pc_likely(shard_plus_one != 0) ? shard_plus_one - 1 : pc_stats_take_shard();
-}
 
 /* When a call begins: the time, if it is one that is timed; else 0. The first call of a thread is one. */
 static inline uint64_t pc_stats_sample(void)
@@ -99,10 +86,10 @@ static inline uint64_t pc_stats_sample(void)
 
 static inline void pc_stats_add(struct pc_stats *stats, enum pc_counter counter, uint64_t value)
 {
-	unsigned shard = pc_stats_shard();
-	_Atomic uint64_t *sum = &stats->shards[shard].counters[counter];
+	unsigned slot = pc_slot();
+	_Atomic uint64_t *sum = &stats->shards[slot].counters[counter];
 
-	if (pc_unlikely(shard == PC_STAT_SHARED))
+	if (pc_unlikely(slot == PC_SLOT_SHARED))
 		atomic_fetch_add_explicit(sum, value, memory_order_relaxed);
 	else /* (T1) */
 		atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + value, memory_order_relaxed);

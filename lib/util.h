@@ -18,6 +18,18 @@
 #define pc_likely(x)   __builtin_expect(!!(x), 1)
 #define pc_unlikely(x) __builtin_expect(!!(x), 0)
 
+/* ThreadSanitizer looks on: what is a race by design must be hidden from it, or done in another way. */
+#if defined(__SANITIZE_THREAD__)
+#define PC_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PC_TSAN 1
+#endif
+#endif
+#ifndef PC_TSAN
+#define PC_TSAN 0
+#endif
+
 #define PC_ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 static inline uint64_t pc_min64(uint64_t a, uint64_t b) { return a < b ? a : b; }

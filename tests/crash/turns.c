@@ -161,16 +161,12 @@ int __wrap_pc_backing_write(struct pc_backing *backing, const void *buf, uint64_
 /* Of the index; somebody has it. */
 void __wrap_pc_lock_wait(struct pc_lock *lock)
 {
-	uint32_t free_state = 0;
-
 	if (in_round == NULL || in_round->depth != 0) {
 		__real_pc_lock_wait(lock);
 		return;
 	}
-	while (!atomic_compare_exchange_strong(&lock->state, &free_state, 1)) {
-		free_state = 0;
+	while (!pc_lock_try(lock))
 		yield_turn(in_round);
-	}
 }
 
 /* ---- a round ---- */

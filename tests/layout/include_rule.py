@@ -17,8 +17,8 @@ import tap
 # The interfaces, lowest row first. Row 0 has two floors: the lower one includes nothing of ours.
 HEADER_ROWS = [
     ["util.h", "le.h", "types.h"],
-    ["log.h", "lock.h", "crc32c.h", "copy_crc.h", "thread.h"],
-    ["format.h", "media.h", "backing.h"],
+    ["log.h", "lock.h", "crc32c.h", "copy_crc.h", "thread.h", "slot.h"],
+    ["format.h", "media.h", "backing.h", "retire.h"],
     ["backing_queue.h"],
     ["meta.h", "kset.h"],
     ["stream.h", "segment.h", "index.h", "overlay.h", "config.h", "stats.h", "ghost.h", "misses.h", "sequential.h",

@@ -23,6 +23,12 @@ static struct pc_lock lock;
 static uint64_t guarded; /* by lock, and nothing else */
 static _Atomic unsigned inside;
 
+/* Without the version. */
+static uint32_t state(void)
+{
+	return atomic_load(&lock.state) & (PC_LOCK_HELD | PC_LOCK_WAITED);
+}
+
 static void setup(void)
 {
 	atomic_store(&lock.state, 0);
@@ -30,13 +36,27 @@ static void setup(void)
 	guarded = 0;
 }
 
+START_TEST(version_tells_whether_somebody_had_the_lock)
+{
+	uint32_t version = pc_lock_version(&lock);
+
+	ck_assert(pc_lock_is_still(&lock, version));
+	pc_lock_acquire(&lock);
+	ck_assert(!pc_lock_is_still(&lock, version));
+	ck_assert((pc_lock_version(&lock) & PC_LOCK_HELD) != 0);
+	pc_lock_release(&lock);
+	ck_assert(!pc_lock_is_still(&lock, version));
+	ck_assert((pc_lock_version(&lock) & PC_LOCK_HELD) == 0);
+}
+END_TEST
+
 START_TEST(lock_taken_and_released_by_one_thread_never_waits)
 {
 	for (unsigned i = 0; i < 1000; i++) {
 		pc_lock_acquire(&lock);
-		ck_assert_uint_eq(atomic_load(&lock.state), 1);
+		ck_assert_uint_eq(state(), PC_LOCK_HELD);
 		pc_lock_release(&lock);
-		ck_assert_uint_eq(atomic_load(&lock.state), 0);
+		ck_assert_uint_eq(state(), 0);
 	}
 }
 END_TEST
@@ -53,10 +73,8 @@ static volatile bool both_have_it;
 
 static void other_takes_and_leaves(void)
 {
-	uint32_t state = 0;
-
 	if (!other_has_it) {
-		other_has_it = atomic_compare_exchange_strong(&lock.state, &state, 1);
+		other_has_it = pc_lock_try(&lock);
 		single_step.at += other_has_it ? HOLD_STEPS : 0;
 	} else {
 		both_have_it = we_have_it;
@@ -143,7 +161,7 @@ START_TEST(lock_under_contention_has_one_holder)
 	workers_start(workers, THREADS, rounds, yield_every[_i]);
 	workers_join(workers, THREADS);
 	ck_assert_uint_eq(guarded, (uint64_t)THREADS * rounds);
-	ck_assert_uint_eq(atomic_load(&lock.state), 0);
+	ck_assert_uint_eq(state(), 0);
 }
 END_TEST
 
@@ -171,7 +189,7 @@ static unsigned long wait_until_asleep(const struct worker *worker, unsigned lon
 {
 	unsigned long sleeps = 0;
 
-	while (atomic_load(&worker->tid) == 0 || atomic_load(&lock.state) != 2 ||
+	while (atomic_load(&worker->tid) == 0 || state() != (PC_LOCK_HELD | PC_LOCK_WAITED) ||
 	       thread_state(worker, &sleeps) != 'S' || sleeps <= after) {
 		EXPECT(atomic_load(&worker->entered) == 0); /* the lock is held */
 		sched_yield();
@@ -192,7 +210,6 @@ START_TEST(waiter_that_sleeps_is_woken_by_release)
 		workers_join(&worker, 1);
 		ck_assert_uint_eq(guarded, round + 1);
 	}
-	ck_assert_uint_le(atomic_load(&lock.state), 2);
 }
 END_TEST
 
@@ -210,7 +227,7 @@ START_TEST(waiters_that_sleep_are_all_woken_in_the_end)
 		pc_lock_release(&lock);
 		workers_join(workers, WAITERS);
 		ck_assert_uint_eq(guarded, 2 * WAITERS);
-		ck_assert_uint_eq(atomic_load(&lock.state), 0);
+		ck_assert_uint_eq(state(), 0);
 	}
 }
 END_TEST
@@ -241,6 +258,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, setup, NULL);
 	tcase_set_timeout(tcase, 120);
+	tcase_add_test(tcase, version_tells_whether_somebody_had_the_lock);
 	tcase_add_test(tcase, lock_taken_and_released_by_one_thread_never_waits);
 	tcase_add_test(tcase, acquire_while_another_takes_the_lock_waits_for_it);
 	tcase_add_loop_test(tcase, lock_under_contention_has_one_holder, 0, 2);

@@ -7,7 +7,7 @@
 #include "stats.h"
 #include "support.h"
 
-#define THREADS (2 * PC_STAT_SHARDS + 3)
+#define THREADS (2 * PC_SLOTS + 3)
 #define ROUNDS  3000ull
 
 static struct pc_stats stats;
@@ -25,7 +25,7 @@ END_TEST
 
 START_TEST(sum_takes_every_shard)
 {
-	for (unsigned i = 0; i < PC_STAT_SHARDS; i++)
+	for (unsigned i = 0; i < PC_SLOTS; i++)
 		atomic_store(&stats.shards[i].counters[PC_COUNT_WRITES], 1ull << i);
 	ck_assert_uint_eq(pc_stats_sum(&stats, PC_COUNT_WRITES), UINT64_MAX);
 	ck_assert_uint_eq(pc_stats_sum(&stats, PC_COUNT_READS), 0);
@@ -42,7 +42,7 @@ static void *count(void *arg)
 {
 	struct counting *counting = arg;
 
-	counting->shard = pc_stats_shard();
+	counting->shard = pc_slot();
 	pthread_barrier_wait(&everybody_is_here);
 	for (unsigned i = 0; i < ROUNDS; i++)
 		for (unsigned counter = 0; counter < PC_COUNTERS; counter++)
@@ -54,7 +54,7 @@ static void *count(void *arg)
 START_TEST(threads_with_and_without_a_shard_lose_nothing)
 {
 	struct counting threads[THREADS] = { 0 };
-	unsigned owners[PC_STAT_SHARDS] = { 0 };
+	unsigned owners[PC_SLOTS] = { 0 };
 	uint64_t amounts = 0;
 
 	ck_assert_int_eq(pthread_barrier_init(&everybody_is_here, NULL, THREADS), 0);
@@ -67,9 +67,9 @@ START_TEST(threads_with_and_without_a_shard_lose_nothing)
 		thread_join(threads[i].thread);
 		owners[threads[i].shard]++;
 	}
-	for (unsigned i = 0; i < PC_STAT_SHARED; i++)
+	for (unsigned i = 0; i < PC_SLOT_SHARED; i++)
 		ck_assert_msg(owners[i] <= 1, "shard %u has %u owners", i, owners[i]);
-	ck_assert_uint_ge(owners[PC_STAT_SHARED], 2);
+	ck_assert_uint_ge(owners[PC_SLOT_SHARED], 2);
 	for (unsigned i = 0; i < PC_COUNTERS; i++)
 		ck_assert_uint_eq(pc_stats_sum(&stats, (enum pc_counter)i), ROUNDS * (THREADS * i + amounts));
 	pthread_barrier_destroy(&everybody_is_here);
@@ -80,9 +80,9 @@ static void *take_shard(void *ret_shard)
 {
 	unsigned *shard = ret_shard;
 
-	*shard = pc_stats_shard();
+	*shard = pc_slot();
 	pc_stats_add(&stats, PC_COUNT_READS, 1);
-	return pc_stats_shard() == *shard ? NULL : ret_shard;
+	return pc_slot() == *shard ? NULL : ret_shard;
 }
 
 START_TEST(shard_of_a_thread_stays_and_comes_back_at_its_end)
@@ -95,7 +95,7 @@ START_TEST(shard_of_a_thread_stays_and_comes_back_at_its_end)
 		thread_start(&thread, take_shard, &shard);
 		ck_assert_int_eq(pthread_join(thread, &moved), 0);
 		ck_assert_ptr_null(moved);
-		ck_assert_uint_lt(shard, PC_STAT_SHARED);
+		ck_assert_uint_lt(shard, PC_SLOT_SHARED);
 	}
 	ck_assert_uint_eq(pc_stats_sum(&stats, PC_COUNT_READS), THREADS);
 }
