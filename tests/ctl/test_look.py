@@ -14,7 +14,7 @@ import re
 from harness import BACKING_BYTES, CACHE_BYTES, FAILED, SEGMENT, SEGMENTS, STATS_OFF, STRIDE, TAILS_OFF, USAGE, INFO_OFF
 from harness import place, run, CTL, tap
 
-COMMANDS = ["create", "info", "stats"]
+COMMANDS = ["create", "info", "stats", "check", "repair", "drain", "scrub", "grow", "forget", "export"]
 
 
 def every_command_explains_itself():

@@ -132,5 +132,12 @@ const char *ctl_granularity_name(uint32_t granularity);
 int ctl_create(const struct ctl_command *command, int argc, char **argv);
 int ctl_info(const struct ctl_command *command, int argc, char **argv);
 int ctl_stats(const struct ctl_command *command, int argc, char **argv);
+int ctl_check(const struct ctl_command *command, int argc, char **argv);
+int ctl_repair(const struct ctl_command *command, int argc, char **argv);
+int ctl_drain(const struct ctl_command *command, int argc, char **argv);
+int ctl_scrub(const struct ctl_command *command, int argc, char **argv);
+int ctl_grow(const struct ctl_command *command, int argc, char **argv);
+int ctl_forget(const struct ctl_command *command, int argc, char **argv);
+int ctl_export(const struct ctl_command *command, int argc, char **argv);
 
 #endif

@@ -44,7 +44,7 @@ static const struct pc_media_ops image_ops = { .read = image_read };
 
 static bool slot_is_valid(struct image *image, const struct pc_meta *meta, unsigned slot, uint64_t *ret_seq)
 {
-	uint8_t record[PCM_RECORD_MAX];
+	uint8_t record[PCM_SLOT_STRIDE];
 	struct pc_meta alone = *meta;
 	bool valid;
 
@@ -113,6 +113,41 @@ static void load_info(struct image *image)
 		pc_get32(info->gc_percent) <= 95 && pc_get64(info->epoch) <= (1ull << 31) &&
 		((flags & PCM_INFO_DROPPING) != 0) == (pc_get64(info->first_seq) != 0) &&
 		pc_get64(info->first_seq) != UINT64_MAX;
+}
+
+static bool has_lost(const struct image *image)
+{
+	return image->info_record.is_sane && (pc_get32(image->info.flags) & PCM_INFO_LOST) != 0;
+}
+
+/* docs/format.md, section 15: sorted, with a gap between any two */
+static bool lost_is_sane(const struct image *image, const struct pcm_lost *lost)
+{
+	uint32_t count = pc_get32(lost->count);
+	uint64_t end = 0;
+
+	if (count == 0 || count > PCM_LOST_MAX)
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t off = pc_get64(lost->ranges[i].off);
+		uint64_t len = pc_get64(lost->ranges[i].len);
+
+		if (len == 0 || off > image->backing_bytes || len > image->backing_bytes - off || (i > 0 && off <= end))
+			return false;
+		end = off + len;
+	}
+	return true;
+}
+
+static void load_lost(struct image *image)
+{
+	struct pcm_lost lost;
+
+	if (!has_lost(image))
+		return;
+	load(image, meta_of(PCM_LOST_OFF, sizeof(lost), PCM_MAGIC_LOST, pc_meta_seed(image->super.uuid, 0)),
+	     &image->lost_record, &lost);
+	image->lost_record.is_sane = image->lost_record.is_valid && lost_is_sane(image, &lost);
 }
 
 static void load_tails(struct image *image)
@@ -251,6 +286,7 @@ int image_open(const char *path, bool lock, struct image *ret_image)
 	}
 	if (status == CTL_OK && image->super_record.is_sane) {
 		load_info(image);
+		load_lost(image);
 		load_tails(image);
 		if (!load_segments(image))
 			status = ctl_fail(CTL_FAILED, "out of memory");

@@ -52,6 +52,7 @@ struct image {
 	struct image_record super_record;
 	struct image_record info_record;
 	struct image_record tails_record;
+	struct image_record lost_record; /* of the lost ranges, where the cache info says that there are some */
 	struct pcm_super super;
 	struct pcm_info info;
 	struct pcm_tails tails;

@@ -17,6 +17,21 @@ const struct ctl_command ctl_commands[] = {
 	  "Reads the metadata and changes nothing. What is damaged is named; `check` tells more.", ctl_info },
 	{ "stats", "CACHE", "the figures of an open cache, or the last ones of a closed one",
 	  "Reads the page of statistics in the cache file; takes no lock, so it may be called at any time.", ctl_stats },
+	{ "check", "CACHE", "hold a cache file against every rule of its format; changes nothing",
+	  "Exit status: 0 sound; 1 blemishes, which the next open for writing puts right and which cost nothing; 4 damage;\n"
+	  "2 it could not be checked. Not while a process has the cache open for writing.", ctl_check },
+	{ "repair", "CACHE", "overwrite damaged copies of records with their good twins",
+	  "Nothing else is changed. Exit status: 0 nothing to do; 1 all put right; 4 damage stays, and what to do is said;\n"
+	  "2 it could not be done. May be interrupted at any time, and run again.", ctl_repair },
+	{ "drain", "CACHE --backing PATH", "bring all that is dirty to the backing",
+	  "Ctrl-C stops it between two batches; the same command goes on from there.", ctl_drain },
+	{ "scrub", "CACHE --backing PATH", "compare all cached data with its checksums",
+	  "Damaged data that is on the backing, too, is dropped. Exit status 4: some is nowhere else.", ctl_scrub },
+	{ "grow", "CACHE --backing PATH [--size SIZE]", "use more room", "What is cached stays.", ctl_grow },
+	{ "forget", "CACHE [--discard-dirty [--yes]]", "throw away what a cache holds",
+	  "Without --discard-dirty it is refused while something is not on the backing.", ctl_forget },
+	{ "export", "CACHE OUT --backing PATH [--salvage]", "write backing and cache, merged, to a new file",
+	  "Neither of the two is changed. Exit status 4, with --salvage: not all of it is there.", ctl_export },
 	{ "help", "[COMMAND]", "explain a command", "Without a command: the list of them.", help },
 	{ 0 },
 };
