@@ -73,6 +73,7 @@ struct batch {
 	struct pc_io *ios;
 	unsigned run_count;
 	struct pc_lost_set bad; /* what could not be written (N5) */
+	bool may_pass;          /* of what was found bad last: it may be readable later */
 };
 
 static void batch_free(struct batch *batch)
@@ -306,7 +307,10 @@ static int note_bad(struct batch *batch, uint32_t range, int error)
 	uint64_t off = batch->ranges[range].off;
 	uint32_t len = batch->ranges[range].len;
 
-	if (error == -EBADMSG || can_be_read(cache))
+	/* A page that was found bad by a signal may be well again at the next open (pcache_handle_sigbus()). */
+	batch->may_pass = error != -EBADMSG &&
+			  (!can_be_read(cache) || pc_media_is_bad(cache->media, source->media_off, len));
+	if (!batch->may_pass)
 		pc_damage_note_at(cache, off, len, source->media_off);
 	if (error != -EBADMSG)
 		return pc_fail(&cache->config.log, error, "dirty data for offset %" PRIu64 " cannot be read from the media", off);
@@ -341,13 +345,13 @@ static int copy_checked(struct batch *batch, uint32_t range, uint32_t skip, uint
 	return 0;
 }
 
-/* (N5) Where the media failed as a whole, or cannot be read anywhere, nothing is lost yet: that may pass. */
+/* (N5) Where the media failed as a whole, or what is wrong may pass, nothing is lost yet. */
 static int leave_as_it_is(struct batch *batch, uint64_t off, uint64_t end, uint8_t *target, int error)
 {
 	struct pcache *cache = batch->cache;
 	int ret;
 
-	if (pc_cache_is_failed(cache) || (error != -EBADMSG && !can_be_read(cache)))
+	if (pc_cache_is_failed(cache) || batch->may_pass)
 		return error;
 	ret = pc_backing_read(cache->backing, target, off, end - off);
 	if (ret < 0)
