@@ -3,7 +3,7 @@
  * stats.h - counters that cost the hot paths next to nothing: each thread adds to a shard of its own, and of its calls a
  * few are chosen to be timed.
  *
- * (T1) The owner of a slot adds with a load and a store. Threads that share the last slot add with locked instructions.
+ * (ST1) The owner of a slot adds with a load and a store. Threads that share the last slot add with locked instructions.
  */
 #ifndef PC_STATS_H
 #define PC_STATS_H
@@ -91,7 +91,7 @@ static inline void pc_stats_add(struct pc_stats *stats, enum pc_counter counter,
 
 	if (pc_unlikely(slot == PC_SLOT_SHARED))
 		atomic_fetch_add_explicit(sum, value, memory_order_relaxed);
-	else /* (T1) */
+	else /* (ST1) */
 		atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + value, memory_order_relaxed);
 }
 
