@@ -155,6 +155,7 @@ void volume_forget(struct volume *volume, uint32_t number)
 			if (history->writes[j] != number)
 				history->writes[kept++] = history->writes[j];
 		history->count = kept;
+		history->has_rests |= write->is_torn;
 	}
 	write->pos = 0;
 	write->required_since = 0;
@@ -299,7 +300,7 @@ static bool judge_prefix_cell(struct trial *trial, uint32_t cell)
 	uint64_t pos;
 
 	if (!read_cell(trial, cell, &later))
-		return false;
+		return history->has_rests;
 	if (verdict->number == 0 && history->has_zeroes)
 		return true; /* judge_zeroes() */
 	pos = pos_of(trial->volume, verdict->number);
@@ -369,15 +370,23 @@ static bool judge_set_zeroes(struct trial *trial, uint32_t cell)
 	return candidates > 0;
 }
 
-/* What goes past the cache may be torn at any byte before it is synced. */
+static bool ran_during(const struct volume_question *question, const struct volume_write *write)
+{
+	return question->running != 0 && (write->returned == 0 || write->returned >= question->running);
+}
+
+/* What goes past the cache may be torn at any byte before it is synced; so may a read, by a write at the same time. */
 static bool may_be_torn(const struct trial *trial, uint32_t cell)
 {
 	const struct cell_history *history = &trial->volume->history[cell];
 
-	for (uint32_t i = 0; i < history->count; i++)
-		if (trial->volume->writes[history->writes[i]].is_loose || trial->volume->writes[history->writes[i]].is_torn)
+	for (uint32_t i = 0; i < history->count; i++) {
+		const struct volume_write *write = &trial->volume->writes[history->writes[i]];
+
+		if (write->is_loose || write->is_torn || ran_during(trial->question, write))
 			return true;
-	return false;
+	}
+	return history->has_rests;
 }
 
 static bool judge_set_cell(struct trial *trial, uint32_t cell)

@@ -29,6 +29,7 @@ struct cell_history {
 	uint32_t count;
 	uint32_t room;
 	bool has_zeroes; /* one of them is of zeroes */
+	bool has_rests;  /* a crash took a write that had gone past the cache in part: bytes of it may be there */
 };
 
 struct volume_write {
@@ -77,6 +78,8 @@ struct volume_question {
 	uint64_t low;  /* with VOLUME_PREFIX: positions that the common one must lie between */
 	uint64_t high;
 	uint64_t since;         /* with VOLUME_CELLS: promises given later do not count */
+	uint64_t running;       /* with VOLUME_CELLS: a write that returned as this one or later ran at the same time as the
+				   read, which may see any part of it; 0: none did */
 	uint32_t excused;       /* number of a write that may be missing; 0: none */
 	const uint8_t *unknown; /* by cell, 1: could not be read; NULL: all were */
 };

@@ -98,7 +98,11 @@ static void promise_shown(struct explorer *explorer, const struct reader *reader
 static void round_read(struct participant *self)
 {
 	struct explorer *explorer = self->explorer;
-	const struct volume_question question = { .rule = VOLUME_CELLS, .since = explorer->volume.promises };
+	const struct volume_question question = {
+		.rule = VOLUME_CELLS,
+		.since = explorer->volume.promises,
+		.running = explorer->volume.returns + 1,
+	};
 
 	if (read_part(explorer, &explorer->prng, &self->reader, "read among writers", &question) &&
 	    explorer->geometry.granularity != PCACHE_GRANULARITY_PAGE)
