@@ -62,6 +62,25 @@ START_TEST(key_of_segment_with_higher_sequence_wins)
 }
 END_TEST
 
+/* As two writes of one block end that were reserved in the other order; in one segment, and in two. */
+START_TEST(key_entered_late_does_not_take_the_place_of_a_later_one)
+{
+	uint32_t low = key_in(0, 0, 4096);
+	uint32_t high = key_in(0, 0, 4096);
+	uint32_t lower = key_in(5, 8192, 4096);
+	uint32_t higher = key_in(2, 8192, 4096);
+
+	atomic_store(&model->refs[5].seq, 10);
+	atomic_store(&model->refs[2].seq, 11);
+	insert(high);
+	insert(low);
+	insert(higher);
+	insert(lower);
+	model_check(model, PIECES_MAX);
+	ck_assert_uint_eq(pc_index_live_bytes(model->index, 2), 4096);
+}
+END_TEST
+
 /* Every way in which a second key can lie to a first one, in both orders of position. */
 START_TEST(two_keys_in_any_relation_give_each_byte_to_the_later)
 {
@@ -511,6 +530,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, index_that_is_new_is_one_hole_per_leaf);
 	tcase_add_test(tcase, key_published_last_wins_only_with_a_higher_position);
 	tcase_add_test(tcase, key_of_segment_with_higher_sequence_wins);
+	tcase_add_test(tcase, key_entered_late_does_not_take_the_place_of_a_later_one);
 	tcase_add_test(tcase, two_keys_in_any_relation_give_each_byte_to_the_later);
 	tcase_add_test(tcase, mapping_keeps_its_kind_when_it_is_cut);
 	tcase_add_test(tcase, tombstone_of_a_replay_voids_what_is_older_in_any_order);
