@@ -64,7 +64,7 @@ static int decode(const struct pcache *cache, const struct pcm_info *info, struc
 			       pc_get32(info->options));
 	if ((flags & ~(PCM_INFO_CLEAN | PCM_INFO_DROPPING | PCM_INFO_BYPASS | PCM_INFO_LOST)) != 0 ||
 	    (is_dropping && (flags & PCM_INFO_LOST) != 0) || gc_percent > GC_PERCENT_MAX ||
-	    pc_get64(info->epoch) > EPOCH_MAX || is_dropping != (first_seq != 0) || first_seq == UINT64_MAX)
+	    pc_get64(info->epoch) > EPOCH_MAX || is_dropping != (first_seq != 0) || first_seq >> 63 != 0)
 		return pc_fail(log, -EUCLEAN, "the cache info makes no sense: flags 0x%x, gc_percent %u, epoch %llu",
 			       flags, gc_percent, (unsigned long long)pc_get64(info->epoch));
 	identity->is_clean = (flags & PCM_INFO_CLEAN) != 0;

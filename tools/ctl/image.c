@@ -112,7 +112,7 @@ static void load_info(struct image *image)
 		pc_get32(info->mode) <= PCACHE_MODE_WRITEONLY - PCACHE_MODE_WRITEBACK && pc_get32(info->options) == 0 &&
 		pc_get32(info->gc_percent) <= 95 && pc_get64(info->epoch) <= (1ull << 31) &&
 		((flags & PCM_INFO_DROPPING) != 0) == (pc_get64(info->first_seq) != 0) &&
-		pc_get64(info->first_seq) != UINT64_MAX;
+		pc_get64(info->first_seq) >> 63 == 0;
 }
 
 static bool has_lost(const struct image *image)
@@ -177,7 +177,7 @@ static bool segment_is_sane(const struct image *image, const struct pcm_segment 
 	       (flags & ~PCM_SEGMENT_HAS_NEXT) == 0 && (flags == 0 || record->stream == PC_STREAM_WRITE) &&
 	       pc_get32(record->next) < image->segment_count && pc_get32(record->lines) <= room &&
 	       (record->state == PCM_SEGMENT_SEALED || pc_get32(record->lines) == 0) && pc_get64(record->gen) != 0 &&
-	       pc_get64(record->gen) != UINT64_MAX && pc_get64(record->seq) != UINT64_MAX;
+	       (pc_get64(record->gen) | pc_get64(record->seq)) >> 63 == 0;
 }
 
 static void load_segment(struct image *image, uint32_t id)
