@@ -96,20 +96,26 @@ START_TEST(drain_cancelled_stops_and_later_drain_finishes)
 }
 END_TEST
 
-/* One batch, in waves of 1 MiB, which a rate makes short; the drain itself is not slowed. */
+/*
+ * One batch, in waves of 1 MiB, which a rate makes short; the drain itself is not slowed. Where we are asked too late for
+ * the middle, because all was written before we ran again, there is another try.
+ */
 START_TEST(drain_is_cancelled_in_the_middle_of_a_batch)
 {
 	struct fixture *fx = fixture_make(8 * MIB, 8 * MIB, SEGMENT_SMALL);
-	struct progress progress = { .monotone = true, .cancel_at = 1 };
+	struct progress progress = { .done_bytes = 1 };
 
 	fixture_keep_dirty(fx);
 	fx->config.batch_bytes = 64 * MIB;
 	fx->config.writeback_rate = 1;
 	fixture_open(fx, PCACHE_OPEN_CREATE);
-	fixture_write(fx, 0, 4 * MIB);
-	ck_assert_int_eq(pcache_drain(fx->cache, note_progress, &progress, 0), -ECANCELED);
-	ck_assert_uint_eq(progress.calls, 1);
-	ck_assert_uint_eq(progress.done_bytes, 0);
+	for (unsigned tries = 0; progress.done_bytes != 0; tries++) {
+		ck_assert_uint_lt(tries, 1000);
+		progress = (struct progress){ .monotone = true, .cancel_at = 1 };
+		fixture_write(fx, 0, 4 * MIB);
+		ck_assert_int_eq(pcache_drain(fx->cache, note_progress, &progress, 0), -ECANCELED);
+		ck_assert_uint_eq(progress.calls, 1);
+	}
 	progress = (struct progress){ .monotone = true };
 	ck_assert_int_eq(pcache_drain(fx->cache, note_progress, &progress, 0), 0);
 	ck_assert(progress.monotone);
