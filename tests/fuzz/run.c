@@ -38,6 +38,7 @@ struct view {
 struct trial {
 	struct fuzz_head head;
 	uint64_t media_bytes;
+	bool is_huge; /* numbers near their end */
 	struct pcache *cache;
 	uint64_t random;
 	struct range writes[WRITES_MAX];
@@ -197,6 +198,18 @@ static void browse(struct trial *trial)
 	}
 }
 
+/* (F4) At the bound of their numbers sequences and generations come to an end: nobody gets there but by forging. */
+static bool has_huge_numbers(const struct trial *trial)
+{
+	for (uint32_t id = 0; id < trial->cache->segments->count; id++) {
+		const struct pc_segment *segment = pc_segment_at(trial->cache->segments, id);
+
+		if ((segment->gen | segment->seq) >> 62 != 0)
+			return true;
+	}
+	return false;
+}
+
 static bool reopen(struct trial *trial)
 {
 	int ret = close_cache(trial, false);
@@ -204,13 +217,14 @@ static bool reopen(struct trial *trial)
 	if (ret < 0)
 		return false;
 	ret = open_cache(trial);
-	if (ret < 0)
+	if (ret < 0 && !trial->is_huge)
 		fuzz_fail("F4: closed in order, and cannot be opened again", ret);
 	return ret == 0;
 }
 
 static bool do_all(struct trial *trial)
 {
+	trial->is_huge = has_huge_numbers(trial);
 	read_all(trial, &before);
 	note_writes(trial);
 	if (has(trial, FUZZ_REOPEN)) {
