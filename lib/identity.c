@@ -174,14 +174,26 @@ static int store_locked(struct pcache *cache, struct pc_identity *next)
 	return ret;
 }
 
+/* What is known now, to be changed; nobody else does so until end_change(). */
+static struct pc_identity begin_change(struct pcache *cache)
+{
+	pthread_mutex_lock(&cache->identity_lock);
+	return cache->identity;
+}
+
+static int end_change(struct pcache *cache, struct pc_identity *next)
+{
+	int ret = store_locked(cache, next);
+
+	pthread_mutex_unlock(&cache->identity_lock);
+	return ret;
+}
+
 int pc_identity_mark_open(struct pcache *cache)
 {
 	static const uint8_t no_id[16];
-	struct pc_identity next;
-	int ret;
+	struct pc_identity next = begin_change(cache);
 
-	pthread_mutex_lock(&cache->identity_lock);
-	next = cache->identity;
 	next.epoch += next.epoch < EPOCH_MAX; /* nobody gets there but by forging */
 	next.is_clean = false;
 	next.gc_percent = (uint32_t)pc_tunable(cache, PCACHE_TUNABLE_GC_PERCENT);
@@ -191,77 +203,53 @@ int pc_identity_mark_open(struct pcache *cache)
 	next.backing_bytes = cache->backing->size_bytes;
 	if (cache->config.any_backing && memcmp(cache->config.backing_id, no_id, sizeof(no_id)) != 0)
 		memcpy(next.backing_id, cache->config.backing_id, sizeof(no_id));
-	ret = store_locked(cache, &next);
-	pthread_mutex_unlock(&cache->identity_lock);
-	return ret;
+	return end_change(cache, &next);
 }
 
 int pc_identity_mark_clean(struct pcache *cache)
 {
-	struct pc_identity next;
-	int ret;
+	struct pc_identity next = begin_change(cache);
 
-	pthread_mutex_lock(&cache->identity_lock);
-	next = cache->identity;
 	next.is_clean = true;
 	next.may_bypass = pc_bypass_is_pending(&cache->bypass); /* also where the last sync failed (Y3) */
-	ret = store_locked(cache, &next);
-	pthread_mutex_unlock(&cache->identity_lock);
-	return ret;
+	return end_change(cache, &next);
 }
 
 int pc_identity_begin_drop(struct pcache *cache, uint64_t first_seq)
 {
-	struct pc_identity next;
-	int ret;
+	struct pc_identity next = begin_change(cache);
 
-	pthread_mutex_lock(&cache->identity_lock);
-	next = cache->identity;
 	next.is_clean = false;
 	next.is_dropping = true;
 	next.has_lost = false;
 	next.first_seq = first_seq;
 	next.backing_bytes = cache->backing->size_bytes;
 	memcpy(next.backing_id, cache->config.backing_id, sizeof(next.backing_id));
-	ret = store_locked(cache, &next);
-	pthread_mutex_unlock(&cache->identity_lock);
-	return ret;
+	return end_change(cache, &next);
 }
 
 int pc_identity_end_drop(struct pcache *cache)
 {
-	struct pc_identity next;
-	int ret;
+	struct pc_identity next = begin_change(cache);
 
-	pthread_mutex_lock(&cache->identity_lock);
-	next = cache->identity;
 	next.is_dropping = false;
 	next.first_seq = 0;
-	ret = store_locked(cache, &next);
-	pthread_mutex_unlock(&cache->identity_lock);
-	return ret;
+	return end_change(cache, &next);
 }
 
 int pc_identity_set_lost(struct pcache *cache, bool has_lost)
 {
-	struct pc_identity next;
-	int ret;
+	struct pc_identity next = begin_change(cache);
 
-	pthread_mutex_lock(&cache->identity_lock);
-	next = cache->identity;
 	next.has_lost = has_lost;
-	ret = store_locked(cache, &next);
-	pthread_mutex_unlock(&cache->identity_lock);
-	return ret;
+	return end_change(cache, &next);
 }
 
 int pc_identity_set(struct pcache *cache, enum pcache_tunable tunable, uint64_t value)
 {
-	struct pc_identity next;
+	struct pc_identity next = begin_change(cache);
 	int ret;
 
-	pthread_mutex_lock(&cache->identity_lock);
-	next = cache->identity;
 	if (tunable == PCACHE_TUNABLE_GC_PERCENT)
 		next.gc_percent = (uint32_t)value;
 	else
