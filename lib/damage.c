@@ -145,7 +145,7 @@ static void give_out_lost(struct pcache *cache, struct output *output)
 {
 	struct pc_lost_range range = { 0 };
 
-	while (pc_lost_any(&cache->lost) && pc_lost_find(&cache->lost, range.end, UINT64_MAX, &range)) {
+	while (pc_lost_find(&cache->lost, range.end, UINT64_MAX, &range)) {
 		const struct pc_look *look;
 		struct pc_walk walk;
 

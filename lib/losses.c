@@ -146,7 +146,7 @@ void pc_losses_leave_index(struct pcache *cache)
 	struct pc_pos tail = pc_cache_dirty_tail(cache);
 	struct pc_lost_range range = { 0 };
 
-	while (pc_lost_any(&cache->lost) && pc_lost_find(&cache->lost, range.end, UINT64_MAX, &range)) {
+	while (pc_lost_find(&cache->lost, range.end, UINT64_MAX, &range)) {
 		const struct pc_look *look;
 		struct pc_walk walk;
 
@@ -163,7 +163,7 @@ int pc_losses_report(struct pcache *cache, uint64_t off, uint64_t len)
 {
 	struct pc_lost_range range;
 
-	if (!pc_lost_any(&cache->lost) || !pc_lost_find(&cache->lost, off, off + len, &range))
+	if (!pc_lost_find(&cache->lost, off, off + len, &range))
 		return 0;
 	pc_stats_add(cache->stats, PC_COUNT_CHECKSUM_ERRORS, 1);
 	return pc_fail(&cache->config.log, -EBADMSG,
@@ -176,7 +176,7 @@ int pc_losses_report_all(struct pcache *cache)
 	struct pc_lost_range first;
 	uint64_t bytes;
 
-	if (!pc_lost_any(&cache->lost) || !pc_lost_find(&cache->lost, 0, UINT64_MAX, &first))
+	if (!pc_lost_find(&cache->lost, 0, UINT64_MAX, &first))
 		return 0;
 	bytes = pc_lost_bytes(&cache->lost, 0, UINT64_MAX);
 	return pc_fail(&cache->config.log, -EBADMSG,

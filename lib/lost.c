@@ -114,7 +114,7 @@ void pc_lost_put(struct pc_lost *lost, const struct pc_lost_set *set)
 	pthread_mutex_unlock(&lost->lock);
 }
 
-bool pc_lost_find(struct pc_lost *lost, uint64_t off, uint64_t end, struct pc_lost_range *ret_range)
+bool pc_lost_search(struct pc_lost *lost, uint64_t off, uint64_t end, struct pc_lost_range *ret_range)
 {
 	bool found = false;
 	uint32_t at;
@@ -135,7 +135,7 @@ uint64_t pc_lost_bytes(struct pc_lost *lost, uint64_t off, uint64_t end)
 	struct pc_lost_range range = { .end = off };
 	uint64_t bytes = 0;
 
-	while (pc_lost_any(lost) && pc_lost_find(lost, range.end, end, &range))
+	while (pc_lost_find(lost, range.end, end, &range))
 		bytes += range.end - range.off;
 	return bytes;
 }

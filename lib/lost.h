@@ -49,14 +49,19 @@ static inline bool pc_lost_any(const struct pc_lost *lost)
 	return pc_unlikely(atomic_load_explicit(&lost->count, memory_order_relaxed) != 0);
 }
 
+bool pc_lost_search(struct pc_lost *lost, uint64_t off, uint64_t end, struct pc_lost_range *ret_range);
+
 /* The first lost bytes in [off, end); false: none is lost. */
-bool pc_lost_find(struct pc_lost *lost, uint64_t off, uint64_t end, struct pc_lost_range *ret_range);
+static inline bool pc_lost_find(struct pc_lost *lost, uint64_t off, uint64_t end, struct pc_lost_range *ret_range)
+{
+	return pc_lost_any(lost) && pc_lost_search(lost, off, end, ret_range);
+}
 
 static inline bool pc_lost_has(struct pc_lost *lost, uint64_t off, uint64_t len)
 {
 	struct pc_lost_range range;
 
-	return pc_lost_any(lost) && pc_lost_find(lost, off, off + len, &range);
+	return pc_lost_find(lost, off, off + len, &range);
 }
 
 /* How many bytes of [off, end) are lost. */
