@@ -468,17 +468,18 @@ static struct pc_piece hole_of(uint64_t leaf_off, uint32_t from, uint32_t to)
 	return (struct pc_piece){ .mapping = { .off = leaf_off + from, .len = to - from } };
 }
 
-/* A leaf as it was when the bucket's lock had this version. */
+/* A leaf as it is under the bucket's lock, or as it was when the lock had this version. */
 struct view {
 	const struct pc_bucket *bucket;
-	uint32_t version;
-	const struct pc_leaf *leaf; /* NULL: there is none */
+	bool is_locked;
+	uint32_t version; /* if not */
+	struct pc_leaf *leaf; /* NULL: there is none */
 	uint32_t count;
 };
 
 static bool is_still(const struct view *view)
 {
-	return pc_lock_is_still(&view->bucket->lock, view->version);
+	return view->is_locked || pc_lock_is_still(&view->bucket->lock, view->version);
 }
 
 /* (X9) False: somebody has the lock, or had it meanwhile. */
@@ -516,8 +517,18 @@ static struct pc_extent load_extent(const struct pc_extent *from)
 	return extent;
 }
 
+/* False: it takes the lock to count this access. Beyond the maximum nothing is stored: readers would pass the line around. */
+static bool count_access(const struct view *view, uint32_t i, const struct pc_extent *extent)
+{
+	if (extent->hits == PC_HITS_MAX)
+		return true;
+	if (view->is_locked)
+		view->leaf->extents[i].hits = (extent->hits + 1u) & PC_HITS_MAX;
+	return view->is_locked;
+}
+
 /* (X9) 0: not without the lock. */
-static unsigned look_freely(const struct pc_index *index, const struct view *view, uint64_t leaf_off, uint32_t from,
+static inline unsigned look(const struct pc_index *index, const struct view *view, uint64_t leaf_off, uint32_t from,
 			    uint32_t end, struct pc_piece *ret_pieces, unsigned max)
 {
 	uint32_t i = view->leaf == NULL ? 0 : first_behind_in(view->leaf->extents, view->count, from);
@@ -525,7 +536,7 @@ static unsigned look_freely(const struct pc_index *index, const struct view *vie
 
 	while (from < end && count < max) {
 		bool is_behind = view->leaf == NULL || i == view->count;
-		struct pc_extent extent = is_behind ? (struct pc_extent){ 0 } : load_extent(&view->leaf->extents[i]);
+		struct pc_extent extent = is_behind ? (struct pc_extent){ .off = 0 } : load_extent(&view->leaf->extents[i]);
 		uint32_t to = end;
 
 		if (!is_still(view))
@@ -534,41 +545,22 @@ static unsigned look_freely(const struct pc_index *index, const struct view *vie
 			if (!is_behind)
 				to = (uint32_t)pc_min64(end, extent.off);
 			ret_pieces[count++] = hole_of(leaf_off, from, to);
-		} else if (extent.hits < PC_HITS_MAX) {
-			return 0;
 		} else {
+			if (!count_access(view, i++, &extent))
+				return 0;
 			to = (uint32_t)pc_min64(end, extent_end(&extent));
 			ret_pieces[count++] = piece_of(index, &extent, leaf_off, from, to);
-			i++;
 		}
 		from = to;
 	}
 	return is_still(view) ? count : 0; /* order: behind the generations */
 }
 
-static unsigned look_locked(struct pc_index *index, struct pc_bucket *bucket, uint64_t leaf_off, uint32_t from,
-			    uint32_t end, struct pc_piece *ret_pieces, unsigned max)
+static struct view view_locked(struct pc_bucket *bucket, uint64_t number)
 {
-	struct pc_leaf *leaf = *find_leaf(bucket, leaf_off / PC_LEAF_BYTES);
-	unsigned count = 0;
+	struct pc_leaf *leaf = *find_leaf(bucket, number);
 
-	for (uint32_t i = leaf == NULL ? 0 : first_behind(leaf, from); from < end && count < max; count++) {
-		struct pc_extent *extent = leaf == NULL || i == leaf->count ? NULL : &leaf->extents[i];
-		uint32_t to;
-
-		if (extent == NULL || extent->off > from) {
-			to = extent == NULL ? end : (uint32_t)pc_min64(end, extent->off);
-			ret_pieces[count] = hole_of(leaf_off, from, to);
-		} else {
-			to = (uint32_t)pc_min64(end, extent_end(extent));
-			ret_pieces[count] = piece_of(index, extent, leaf_off, from, to);
-			if (extent->hits < PC_HITS_MAX) /* no more stores: readers would pass the cache line around */
-				extent->hits = (extent->hits + 1u) & PC_HITS_MAX;
-			i++;
-		}
-		from = to;
-	}
-	return count;
+	return (struct view){ .bucket = bucket, .is_locked = true, .leaf = leaf, .count = leaf == NULL ? 0 : leaf->count };
 }
 
 unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, struct pc_piece *ret_pieces, unsigned max)
@@ -584,13 +576,14 @@ unsigned pc_index_lookup(struct pc_index *index, uint64_t off, uint64_t len, str
 	pc_index_prefetch_leaf(index, off);
 	if (pc_likely(index->looks_freely) && pc_likely(pc_reader_enter())) {
 		if (pc_likely(view_leaf(bucket, number, &view)))
-			count = look_freely(index, &view, leaf_off, from, end, ret_pieces, max);
+			count = look(index, &view, leaf_off, from, end, ret_pieces, max);
 		pc_reader_leave();
 	}
 	if (pc_likely(count != 0))
 		return count;
 	pc_lock_acquire(&bucket->lock);
-	count = look_locked(index, bucket, leaf_off, from, end, ret_pieces, max);
+	view = view_locked(bucket, number);
+	count = look(index, &view, leaf_off, from, end, ret_pieces, max);
 	pc_lock_release(&bucket->lock);
 	return count;
 }
