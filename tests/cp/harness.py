@@ -8,33 +8,28 @@ Arguments and environment are those of test_cp.py.
 import contextlib
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "layout"))
-import tap  # noqa: E402
+import program  # noqa: E402
+import tap  # noqa: E402,F401
+from program import CEILING_S, SEED, check_status, content, removed_after  # noqa: E402,F401
 
 COPIER = os.path.abspath(sys.argv[1])
 HELLO = os.path.abspath(sys.argv[2])
 ASYNC = os.path.abspath(sys.argv[3])
-FILES = os.environ.get("PC_TEST_DIR", "/var/tmp")
-CACHES = os.environ.get("PC_TEST_CACHE_DIR", "/dev/shm")
-SEED = int(os.environ.get("PC_TEST_SEED", "1"))
 RANDOM = random.Random(SEED)
-CEILING_S = 300
 OK, FAILED, USAGE, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
-class Place:
+class Place(program.Directories):
     """Directories and names for one test, gone after it."""
 
     def __init__(self):
-        self.files = tempfile.mkdtemp(prefix="pcache-cp-test.", dir=FILES)
-        self.caches = tempfile.mkdtemp(prefix="pcache-cp-test.", dir=CACHES)
+        super().__init__("pcache-cp-test.")
         self.source = os.path.join(self.files, "source")
         self.destination = os.path.join(self.files, "destination")
         self.cache = os.path.join(self.caches, "cache")
@@ -70,34 +65,12 @@ class Place:
                 file.write(f"{key}: {value}\n" if line.startswith(key + ": ") else line + "\n")
 
 
-@contextlib.contextmanager
 def place():
-    here = Place()
-    try:
-        yield here
-    finally:
-        shutil.rmtree(here.files, ignore_errors=True)
-        shutil.rmtree(here.caches, ignore_errors=True)
-
-
-def content(path):
-    with open(path, "rb") as file:
-        return file.read()
+    return removed_after(Place())
 
 
 def run(command, expect=OK, **how):
-    if "input" not in how:
-        how.setdefault("stdin", subprocess.DEVNULL)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=CEILING_S, **how)
-    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
-    check_status(done.returncode, expect, command, done.stderr)
-    if expect != OK:
-        assert done.stderr, "no reason given"
-    return done
-
-
-def check_status(status, expect, command, stderr=""):
-    assert status == expect, f"{' '.join(command[1:])}: exit status {status}, not {expect}; stderr: {stderr}"
+    return program.run(command, expect, is_refusal=expect != OK, **how)
 
 
 def wait_for(condition, what):

@@ -10,20 +10,16 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "layout"))
+import program  # noqa: E402
 import tap  # noqa: E402,F401
+from program import SEED, content, removed_after  # noqa: E402
 
 CTL, USER = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-FILES = os.environ.get("PC_TEST_DIR", "/var/tmp")
-CACHES = os.environ.get("PC_TEST_CACHE_DIR", "/dev/shm")
-SEED = int(os.environ.get("PC_TEST_SEED", "1"))
-CEILING_S = 300
 OK, FAILED, USAGE, DAMAGED = 0, 1, 2, 4
 
 KIB = 1 << 10
@@ -45,12 +41,11 @@ def line_off(number, line):
     return segment_off(number) + SEGMENT - (line + 1) * LINE
 
 
-class Place:
+class Place(program.Directories):
     """A cache and its backing, gone after the test."""
 
     def __init__(self):
-        self.files = tempfile.mkdtemp(prefix="pcachectl-test.", dir=FILES)
-        self.caches = tempfile.mkdtemp(prefix="pcachectl-test.", dir=CACHES)
+        super().__init__("pcachectl-test.")
         self.cache = os.path.join(self.caches, "cache")
         self.backing = os.path.join(self.files, "backing")
         self.out = os.path.join(self.files, "out")
@@ -134,28 +129,10 @@ class Place:
             process.stdout.close()
 
 
-@contextlib.contextmanager
 def place():
-    here = Place()
-    try:
-        yield here
-    finally:
-        shutil.rmtree(here.files, ignore_errors=True)
-        shutil.rmtree(here.caches, ignore_errors=True)
-
-
-def content(path):
-    with open(path, "rb") as file:
-        return file.read()
+    return removed_after(Place())
 
 
 def run(command, expect=OK, **how):
-    if "input" not in how:
-        how.setdefault("stdin", subprocess.DEVNULL)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=CEILING_S, **how)
-    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
-    assert expect is None or done.returncode == expect, (f"{' '.join(command[1:])}: exit status {done.returncode}, not {expect}\n"
-                                       f"{done.stdout}{done.stderr}")
-    if expect in (FAILED, USAGE) and "check" not in command:  # of which 1 says that something was found
-        assert done.stderr, "no reason given"
-    return done
+    """Of `check` the status 1 says that something was found."""
+    return program.run(command, expect, is_refusal=expect in (FAILED, USAGE) and "check" not in command, **how)
